@@ -1,0 +1,24 @@
+"""What can go wrong in words a user can act on. Each message is one line."""
+
+from __future__ import annotations
+
+
+class BelegError(Exception):
+    """The base of all errors that Beleg raises on purpose; its text is one clear line."""
+
+
+class InputError(BelegError):
+    """A path, a document or a question cannot be used."""
+
+
+class ModelError(BelegError):
+    """An encoder or a language model cannot be loaded or does not fit the index."""
+
+
+class OptionalDependencyError(BelegError):
+    """A feature needs a package that is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"this needs the package {package}: install it with  pip install 'beleg[{extra}]'"
+        )

@@ -1,0 +1,72 @@
+"""The values that travel through Beleg: documents, spans of their text, and hits.
+
+All offsets are Unicode code points into ``Document.text``, which never changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text to answer from; ``text`` is canonical: every offset refers to it.
+
+    ``language`` is an ISO 639-1 code, ``pages`` the start offset of each page (empty
+    for formats without pages).
+    """
+
+    text: str = field(repr=False)
+    source: str
+    title: str
+    language: str = "en"
+    pages: tuple[int, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of source and text."""
+        digest = hashlib.sha256(f"{self.source}\0{self.text}".encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:16]
+
+    def page_at(self, offset: int) -> int | None:
+        """The 1-based page that holds ``offset``; None for a document without pages."""
+        return bisect_right(self.pages, offset) or None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The half-open range ``[start, end)`` of a document's text."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A run of whole sentences of one document, the unit of retrieval."""
+
+    document: Document = field(repr=False)
+    start: int
+    end: int
+    sentences: tuple[Span, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return self.document.text[self.start : self.end]
+
+    @property
+    def location(self) -> str:
+        """Where it stands, for people: ``article.txt:240-760``."""
+        return f"{self.document.source}:{self.start}-{self.end}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage found, its fused score, and its rank (1 = best) in each channel."""
+
+    passage: Passage
+    score: float
+    channels: Mapping[str, int] = field(default_factory=dict)
