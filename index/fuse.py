@@ -1,0 +1,30 @@
+"""Several channels' scores to one ranking of passages.
+
+The channels are on one scale by construction (cosines, and BM25 as a share of what the
+question could score), so they are added, not z-scored or turned into ranks: an index of
+three passages and one of a million rank alike, and across languages, where few words
+match, keyword search has little to say instead of a rank to push with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+WEIGHTS: Mapping[str, float] = {"dense": 1.0, "sentence": 1.0, "lexical": 0.8}
+"""Chosen on XQuAD's development half: tests/benchmarks/README.md has the ablation."""
+
+
+def fuse(channels: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The weighted sum of each candidate's scores, shape (candidates,)."""
+    return np.asarray(sum(WEIGHTS[name] * s for name, s in channels.items()), np.float32)
+
+
+def ranks(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The rank of each score, 1 = highest, ties in order of position."""
+    order = np.argsort(-scores, kind="stable")
+    found = np.empty(len(scores), np.int64)
+    found[order] = np.arange(1, len(scores) + 1)
+    return found

@@ -1,0 +1,224 @@
+"""Keyword search: BM25 over stems, compounds and the words that translate a question.
+
+Each text is stemmed in its own language, with ß and umlauts folded. German compounds
+also count as their parts. A question's words are looked up under every language of the
+index; where the encoder's vocabulary knows near words in another language
+("ambassador" -> "botschafter"), these count too, by their nearness.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.embed import Encoder
+
+K1, B = 1.2, 0.75
+"""BM25's usual constants (Robertson & Zaragoza 2009)."""
+PART_WEIGHT = 0.8
+NEAR, NEAR_WEIGHT = 0.45, 0.9
+"""A vocabulary neighbour counts from this cosine on, by this much of it."""
+
+_WORD = re.compile(r"\w+(?:[.,]\d+)*", re.UNICODE)
+
+STEMMERS = {
+    "ar": "arabic", "ca": "catalan", "da": "danish", "de": "german", "el": "greek",
+    "en": "english", "es": "spanish", "et": "estonian", "eu": "basque", "fi": "finnish",
+    "fr": "french", "ga": "irish", "hi": "hindi", "hu": "hungarian", "hy": "armenian",
+    "id": "indonesian", "it": "italian", "lt": "lithuanian", "ne": "nepali", "nl": "dutch",
+    "no": "norwegian", "pt": "portuguese", "ro": "romanian", "ru": "russian", "sr": "serbian",
+    "sv": "swedish", "ta": "tamil", "tr": "turkish", "yi": "yiddish",
+}  # fmt: skip
+"""ISO 639-1 code -> Snowball stemmer."""
+
+STOP_WORDS: Mapping[str, frozenset[str]] = {
+    "de": frozenset(
+        "aber alle allem allen aller alles als also am an ander andere anderem anderen anderer anderes "
+        "auch auf aus bei bin bis bist da damit dann das dass dasselbe dazu dein deine dem den denn der "
+        "derselbe des dich die dies diese diesem diesen dieser dieses dir doch dort du durch ein eine "
+        "einem einen einer eines einige einigem einigen einiger einiges er es etwas euch euer eure fur "
+        "gegen gewesen hab habe haben hat hatte hatten hier hin hinter ich ihm ihn ihnen ihr ihre ihrem "
+        "ihren ihrer ihres im in indem ins ist jede jedem jeden jeder jedes jene jenem jenen jener jenes "
+        "jetzt kann kein keine keinem keinen keiner keines konnen konnte machen man manche mein meine "
+        "mich mir mit muss musste nach nicht nichts noch nun nur ob oder ohne sehr sein seine seinem "
+        "seinen seiner seines selbst sich sie sind so solche soll sollte sondern sonst uber um und uns "
+        "unser unter viel vom von vor wahrend war waren warst was weg weil weiter welche welchem welchen "
+        "welcher welches wenn wer werde werden wie wieder will wir wird wirst wo wollen wollte wurde "
+        "wurden zu zum zur zwar zwischen wann warum wieso weshalb wen wem wessen woher wohin womit "
+        "wofur wodurch worauf woran".split()
+    ),
+    "en": frozenset(
+        "a about above after again against all am an and any are as at be because been before being "
+        "below between both but by can could did do does doing down during each few for from further "
+        "had has have having he her here hers herself him himself his how i if in into is it its itself "
+        "just me more most my myself no nor not now of off on once only or other our ours out over own "
+        "same she should so some such than that the their theirs them then there these they this those "
+        "through to too under until up very was we were what when where which while who whom whose why "
+        "will with would you your yours did didn doesn don isn wasn s t".split()
+    ),
+}
+
+
+def fold(text: str) -> str:
+    """Lower case, ß as ss, no accents: "Größe" -> "grosse"."""
+    decomposed = unicodedata.normalize("NFD", text.casefold())
+    return "".join(c for c in decomposed if not unicodedata.combining(c))
+
+
+@lru_cache(maxsize=64)
+def _stemmer(language: str) -> Any:
+    import Stemmer
+
+    return Stemmer.Stemmer(STEMMERS[language]) if language in STEMMERS else None
+
+
+def words(text: str) -> list[str]:
+    """The folded words and numbers of a text, in order."""
+    return _WORD.findall(fold(text))
+
+
+@lru_cache(maxsize=200_000)
+def stem(word: str, language: str) -> str:
+    stemmer = _stemmer(language)
+    return str(stemmer.stemWord(word)) if stemmer else word
+
+
+class Compounds:
+    """Splits compounds into words that are known: "truppenaufmarsch" -> truppen, aufmarsch.
+
+    A word is split only where both sides are known words of at least four letters,
+    with at most one linking element (s, es, n, en) between them; the longest last part wins, since
+    the head of a German compound stands last.
+    """
+
+    LINKS = ("", "s", "es", "n", "en")
+
+    def __init__(self, known: Collection[str]) -> None:
+        self._known = known
+        self.parts = lru_cache(maxsize=200_000)(self._parts)
+
+    def _parts(self, word: str) -> tuple[str, ...]:
+        if len(word) < 9 or not word.isalpha():
+            return ()
+        for cut in range(4, len(word) - 3):
+            tail = word[cut:]
+            if tail not in self._known:
+                continue
+            for link in self.LINKS:
+                head = word[:cut].removesuffix(link) if link else word[:cut]
+                if len(head) >= 4 and head in self._known:
+                    return (head, tail)
+                if link == "" and len(head) >= 9 and (deeper := self._parts(head)):
+                    return (*deeper, tail)
+        return ()
+
+
+def terms(text: str, language: str, compounds: Compounds | None = None) -> list[str]:
+    """The index terms of a text: stems without stop words, and stems of compound parts."""
+    stop = STOP_WORDS.get(language, frozenset())
+    found = []
+    for word in words(text):
+        if word in stop:
+            continue
+        found.append(stem(word, language))
+        if compounds is not None and language == "de":
+            found += [stem(part, language) for part in compounds.parts(word)]
+    return found
+
+
+def question_words(
+    question: str,
+    language: str,
+    languages: Collection[str],
+    encoder: Encoder,
+    compounds: Compounds | None = None,
+) -> list[dict[str, float]]:
+    """For each word of a question, the terms that stand for it and how well (0 to 1).
+
+    A word's own stems, under the question's language and every language of the index,
+    count fully, its compound parts nearly, and its neighbours in the encoder's vocabulary
+    by their cosine where documents are in another language.
+    """
+    stop = STOP_WORDS.get(language, frozenset())
+    across = any(code != language for code in languages)
+    found = []
+    for word in dict.fromkeys(words(question)):
+        if word in stop:
+            continue
+        choices = {stem(word, code): 1.0 for code in (*languages, language)}
+        if compounds is not None and "de" in languages:
+            for part in compounds.parts(word):
+                choices.setdefault(stem(part, "de"), PART_WEIGHT)
+        for neighbour, cosine in encoder.neighbours(word) if across else ():
+            for code in languages:
+                if cosine >= NEAR and neighbour not in STOP_WORDS.get(code, frozenset()):
+                    key = stem(neighbour, code)
+                    choices[key] = max(choices.get(key, 0.0), NEAR_WEIGHT * cosine)
+        found.append(choices)
+    return found
+
+
+class KeywordIndex:
+    """BM25 over lists of terms (bm25s, Lucene's variant); rebuilt as a whole."""
+
+    def __init__(self, corpus: Sequence[Sequence[str]]) -> None:
+        import bm25s
+
+        self._size = len(corpus)
+        self._ids: dict[str, int] = {}
+        ids = [[self._ids.setdefault(t, len(self._ids)) for t in row] for row in corpus]
+        counts = Counter(t for row in ids for t in set(row))
+        self._frequency = [counts[i] for i in range(len(self._ids))]
+        self._bm25: Any = None
+        if self._ids:
+            self._bm25 = bm25s.BM25(method="lucene", k1=K1, b=B)
+            self._bm25.index((ids, dict(self._ids)), show_progress=False)  # it adds to the dict
+
+    def idf(self, term: str) -> float:
+        """Inverse document frequency as in Lucene; of an unseen term, the highest."""
+        n = self._frequency[self._ids[term]] if term in self._ids else 0
+        return math.log(1 + (self._size - n + 0.5) / (n + 0.5))
+
+    def word_idf(self, choices: Mapping[str, float]) -> float:
+        """The weight of a question's word: of its rarest term that the index has."""
+        return max((self.idf(t) for t in choices if t in self._ids), default=self.idf(""))
+
+    def scores(self, question: Sequence[Mapping[str, float]]) -> NDArray[np.float32]:
+        """BM25 of a question's words, each by its best term, over the sum of their idf.
+
+        So 1 means that a text holds every word of the question, in an index of any
+        size. Shape (texts,).
+        """
+        total = np.zeros(self._size, np.float32)
+        mass = sum(self.word_idf(choices) for choices in question)
+        if not mass or self._bm25 is None:
+            return total
+        for choices in question:
+            known = [(t, weight) for t, weight in choices.items() if t in self._ids]
+            if known:
+                rows = [weight * self._bm25.get_scores([t]) for t, weight in known]
+                total += np.maximum.reduce(rows)
+        return np.asarray(total / mass, np.float32)
+
+    def coverage(
+        self, texts: Sequence[Collection[str]], question: Sequence[Mapping[str, float]]
+    ) -> NDArray[np.float32]:
+        """The share of the question's idf that the terms of each text hold, (texts,)."""
+        idfs = [self.word_idf(choices) for choices in question]
+        mass = sum(idfs) or 1.0
+        rows = []
+        for terms_ in texts:
+            held = 0.0
+            for choices, idf in zip(question, idfs, strict=True):
+                best = max((w for t, w in choices.items() if t in terms_), default=0.0)
+                held += best * idf
+            rows.append(held / mass)
+        return np.asarray(rows, np.float32)

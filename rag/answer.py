@@ -1,0 +1,110 @@
+"""Answers and citations: what the chat shows, ``beleg ask --json`` prints and Python gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from index.types import Document, Hit
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A quote and where it stands: ``document.text[start:end] == quote``, always.
+
+    ``marker`` is the number in the answer's text, ``[marker]``; ``passage_start`` and
+    ``passage_end`` bound the passage that the quote was chosen from.
+
+    Raises:
+        ValueError: the quote is not the text at these offsets.
+    """
+
+    marker: int
+    document: Document = field(repr=False)
+    start: int
+    end: int
+    quote: str
+    passage_start: int
+    passage_end: int
+    score: float
+
+    def __post_init__(self) -> None:
+        inside = 0 <= self.passage_start <= self.start < self.end <= self.passage_end
+        if not inside or self.document.text[self.start : self.end] != self.quote:
+            raise ValueError(f"citation [{self.marker}] is not the text at its offsets")
+
+    @property
+    def source(self) -> str:
+        return self.document.source
+
+    @property
+    def title(self) -> str:
+        return self.document.title
+
+    @property
+    def page(self) -> int | None:
+        return self.document.page_at(self.start)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "marker": self.marker,
+            "document": self.document.id,
+            "source": self.source,
+            "title": self.title,
+            "page": self.page,
+            "start": self.start,
+            "end": self.end,
+            "quote": self.quote,
+            "passage_start": self.passage_start,
+            "passage_end": self.passage_end,
+            "score": round(self.score, 4),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to one question.
+
+    ``text`` is in the question's language or quotes the documents; ``passages`` is the
+    ranking that was searched, best first, there even when nothing answers.
+    ``confidence`` is in [0, 1]; ``seconds`` times each stage. ``notice`` is one line
+    that the user should see beside the answer (an unknown language, say), or empty.
+    """
+
+    question: str
+    language: str
+    answered: bool
+    text: str
+    mode: str
+    citations: tuple[Citation, ...]
+    passages: tuple[Hit, ...]
+    confidence: float
+    seconds: Mapping[str, float]
+    notice: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``beleg ask --json`` prints; plain types only."""
+        return {
+            "question": self.question,
+            "language": self.language,
+            "answered": self.answered,
+            "text": self.text,
+            "mode": self.mode,
+            "citations": [citation.to_json() for citation in self.citations],
+            "passages": [
+                {
+                    "document": hit.passage.document.id,
+                    "source": hit.passage.document.source,
+                    "start": hit.passage.start,
+                    "end": hit.passage.end,
+                    "text": hit.passage.text,
+                    "score": round(hit.score, 4),
+                    "channels": dict(hit.channels),
+                }
+                for hit in self.passages
+            ],
+            "confidence": round(self.confidence, 4),
+            "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
+            "notice": self.notice,
+        }

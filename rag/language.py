@@ -1,0 +1,107 @@
+"""Words of German and English that the answerer needs: what a question asks for, what
+points back, and the sentences that Beleg itself says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from index.lexical import fold
+
+REFUSAL: Mapping[str, str] = {
+    "de": "Das steht nicht in den Dokumenten. Am nächsten kommen die folgenden Stellen.",
+    "en": "The documents do not say. These passages come nearest.",
+}
+
+UNKNOWN_LANGUAGE: Mapping[str, str] = {
+    "de": "{title} ist in einer Sprache ({language}), die das Modell nicht kennt: gesucht wurde"
+    " nur nach Stichwörtern. Mehr kann  --model intfloat/multilingual-e5-small",
+    "en": "{title} is in a language ({language}) that the model does not know: searched by"
+    " keywords only.  --model intfloat/multilingual-e5-small  would do better",
+}
+
+_ASKS = {
+    kind: re.compile(rf"\b(?:{pattern})\b")
+    for kind, pattern in {
+        "number": r"how (?:many|much|long|old|large|big|far|tall|high|often)|what percent(?:age)?"
+        r"|percentage|wie ?(?:viele?n?|lange|alt|gross|weit|hoch|oft|haufig)|prozent(?:satz)?",
+        "time": r"when|wann|(?:what|which) (?:year|date|day|month|century)|seit wann"
+        r"|(?:welche[mnrs]?) (?:jahr|datum|tag|monat|jahrhundert)",
+        "person": r"who|whom|whose|wer|wen|wem|wessen",
+        "reason": r"why|warum|weshalb|wieso|weswegen|(?:what|welche[rn]?) (?:reason|caused|grund)",
+    }.items()
+}
+
+_NUMBER_WORDS = frozenset(
+    "one two three four five six seven eight nine ten eleven twelve hundred thousand million"
+    " billion half dozen both several twice third quarter percent most few"
+    " ein eine zwei drei vier funf sechs sieben acht neun zehn elf zwolf hundert tausend"
+    " millionen milliarde milliarden halfte dutzend beide mehrere zweimal drittel viertel"
+    " prozent meisten".split()
+)
+_TIME_WORDS = frozenset(
+    "january february march april may june july august september october november december"
+    " januar februar marz mai juni juli oktober dezember monday tuesday wednesday thursday"
+    " friday saturday sunday montag dienstag mittwoch donnerstag freitag samstag sonntag"
+    " jahrhundert century decade jahrzehnt jahr jahre year years spring summer autumn winter"
+    " fruhling fruhjahr sommer herbst".split()
+)
+_REASON_WORDS = frozenset(
+    "because due since cause caused causes reason therefore hence thus result"
+    " weil wegen denn da grund deshalb deswegen daher darum aufgrund ursache nachdem dadurch"
+    " infolge daraufhin".split()
+)
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_YEAR = re.compile(r"1\d{3}|20\d{2}")
+
+
+def asks_for(question: str) -> str:
+    """What a question asks for: number, time, person, reason, or "" for anything else."""
+    text = " ".join(re.findall(r"\w+", fold(question)))
+    return next((kind for kind, pattern in _ASKS.items() if pattern.search(text)), "")
+
+
+def offers(kind: str, text: str, known: frozenset[str]) -> float:
+    """How far a sentence offers what is asked for, 0 to 1, beyond the question's words."""
+    tokens = re.findall(r"\w+(?:[.,]\d+)*", text)
+    folded = [fold(token) for token in tokens]
+    new = [word for word in folded if word not in known]
+    if kind == "number":
+        return float(any(_NUMBER.fullmatch(w) or w in _NUMBER_WORDS for w in new))
+    if kind == "time":
+        return float(any(_YEAR.fullmatch(w) or w in _TIME_WORDS for w in new))
+    if kind == "reason":
+        return float(any(w in _REASON_WORDS for w in folded))
+    if kind == "person":
+        names = [
+            token[0].isupper() and word not in known
+            for token, word in zip(tokens[1:], folded[1:], strict=True)
+        ]
+        return sum(names) / max(1, len(tokens))
+    return 0.0
+
+
+_POINTS_BACK_FIRST: Mapping[str, frozenset[str]] = {
+    "de": frozenset(
+        "er sie es ihm ihn ihnen ihr ihre ihrer seine seiner sein damit dadurch daher deshalb"
+        " deswegen darum danach dabei dazu dafur dagegen davon daran darauf darin dort so dann"
+        " letztere letzterer beide".split()
+    ),
+    "en": frozenset(
+        "he she it they his her its their them therefore thus hence there then both so"
+        " consequently".split()
+    ),
+}
+_POINTS_BACK_EARLY: Mapping[str, re.Pattern[str]] = {
+    "de": re.compile(r"dies(?:e[mnrs]?)?|solch(?:e[mnrs]?)?|jene[mnrs]?|daraufhin|dessen|deren"),
+    "en": re.compile(r"this|these|those|such|thereupon"),
+}
+
+
+def points_back(sentence: str, language: str) -> bool:
+    """Whether a sentence leans on the one before it ("Wegen dieser Äußerung ...")."""
+    first = [fold(word) for word in re.findall(r"\w+", sentence)[:4]]
+    early = _POINTS_BACK_EARLY.get(language)
+    if not first or early is None:
+        return False
+    return first[0] in _POINTS_BACK_FIRST[language] or any(early.fullmatch(w) for w in first)

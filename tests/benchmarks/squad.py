@@ -1,0 +1,89 @@
+"""XQuAD as documents, questions and gold spans, for the benchmarks beside this file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+from index.dense import DenseIndex
+from index.embed import Encoder
+from index.store import PassageIndex, View
+from index.types import Document
+
+LANGUAGES = ("en", "de")
+DIRECTIONS = (("en", "de"), ("de", "de"), ("de", "en"), ("en", "en"))
+"""(language of the question, language of the documents)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """One question in each language, its paragraph's number and article, and the answers."""
+
+    question: dict[str, str]
+    answers: dict[str, tuple[str, ...]]
+    paragraph: int
+    article: int
+
+
+def read(folder: Path, split: str = "dev") -> tuple[dict[str, list[str]], list[int], list[Gold]]:
+    """The paragraphs by language, the article of each, and the questions."""
+    data = {
+        lang: json.loads((folder / f"xquad.{lang}.{split}.json").read_text("utf-8"))["data"]
+        for lang in LANGUAGES
+    }
+    paragraphs: dict[str, list[str]] = {lang: [] for lang in LANGUAGES}
+    articles: list[int] = []
+    gold: list[Gold] = []
+    for number, article in enumerate(data["en"]):
+        for part, paragraph in enumerate(article["paragraphs"]):
+            sides = {lang: data[lang][number]["paragraphs"][part] for lang in LANGUAGES}
+            for lang in LANGUAGES:
+                paragraphs[lang].append(sides[lang]["context"])
+            articles.append(number)
+            for i in range(len(paragraph["qas"])):
+                asked = {lang: sides[lang]["qas"][i] for lang in LANGUAGES}
+                gold.append(
+                    Gold(
+                        {lang: asked[lang]["question"] for lang in LANGUAGES},
+                        {
+                            lang: tuple(a["text"] for a in asked[lang]["answers"])
+                            for lang in LANGUAGES
+                        },
+                        len(articles) - 1,
+                        number,
+                    )
+                )
+    return paragraphs, articles, gold
+
+
+def indexes(paragraphs: dict[str, list[str]], encoder: Encoder) -> dict[str, PassageIndex]:
+    """One index a language; each paragraph a document whose source is its number."""
+    found = {}
+    for lang, texts in paragraphs.items():
+        found[lang] = PassageIndex(encoder=encoder)
+        found[lang].add(Document(text, str(i), "", lang) for i, text in enumerate(texts))
+    return found
+
+
+def subset(view: View, keep: set[str]) -> View:
+    """The view of an index that holds only the documents with these sources."""
+    chosen = [i for i, p in enumerate(view.passages) if p.document.source in keep]
+    first = [0]
+    rows: list[int] = []
+    for i in chosen:
+        rows += range(view.first_sentence[i], view.first_sentence[i + 1])
+        first.append(len(rows))
+    return replace(
+        view,
+        documents=tuple(d for d in view.documents if d.source in keep),
+        passages=tuple(view.passages[i] for i in chosen),
+        dense=DenseIndex(view.dense.vectors[chosen]),
+        sentences=DenseIndex(view.sentences.vectors[rows]),
+        first_sentence=tuple(first),
+    )
+
+
+def directions() -> list[tuple[str, str]]:
+    return list(product(LANGUAGES, LANGUAGES))

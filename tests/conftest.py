@@ -1,0 +1,53 @@
+"""What several test files need: the real chatbot on the bundled example, and the command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rag.chatbot import EXAMPLE, Chatbot
+
+ROOT = Path(__file__).parent.parent
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """The command line that runs ``beleg`` from this checkout."""
+    return [sys.executable, "-m", "ui.cli", *map(str, arguments)]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's environment, without settings that would change what Beleg says."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("BELEG_")}
+    return kept | {"PYTHONIOENCODING": "utf-8"} | extra
+
+
+@pytest.fixture(scope="session")
+def bot() -> Chatbot:
+    """The bundled encoder on the bundled article; tests must not change it."""
+    return Chatbot.from_paths(EXAMPLE)
+
+
+@pytest.fixture(scope="session")
+def beleg() -> Run:
+    """Run ``beleg`` with these arguments in a process of its own."""
+
+    def run(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*arguments),
+            cwd=ROOT,
+            env=environment(**env),
+            capture_output=True,
+            encoding="utf-8",
+            stdin=subprocess.DEVNULL,
+            timeout=300,
+            check=False,
+        )
+
+    return run

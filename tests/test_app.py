@@ -1,0 +1,237 @@
+"""The chat as a visitor meets it: a real browser against the real server."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, command, environment
+
+playwright = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
+from playwright.sync_api import Browser, Page, Request, sync_playwright  # noqa: E402
+
+ENGLISH = "Why did Russia recall its ambassador?"
+SAID = "„Killer“"
+RECIPE = "Kartoffelsalat\n\nDie Kartoffeln müssen zwanzig Minuten in Salzwasser kochen."
+RECIPE_QUESTION = "Wie lange müssen Kartoffeln für Kartoffelsalat kochen?"
+HOSTILE = (
+    "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>\n\n"
+    "Der Tresor steht <b onclick=alert(1)>im</b> Keller <img src=http://192.0.2.1/x.png> "
+    "![x](http://192.0.2.1/y.png) ${document.title='owned'} {{document.title='owned'}}.\n"
+)
+PATIENCE_MS = 60_000
+
+
+def _missing(what: str) -> None:
+    reason = f"{what} is missing: apt-get install chromium"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        _missing("Chromium")
+    with sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The chat on the bundled example, started as ``beleg`` and ended with Ctrl-C."""
+    uploads = tmp_path_factory.mktemp("tmp")
+    with subprocess.Popen(
+        command("chat"),
+        cwd=ROOT,
+        env=environment(TMPDIR=str(uploads)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+        if found is None:
+            process.kill()
+            pytest.fail(f"no address but {line!r}; {process.stderr.read()}")
+        try:
+            yield found[0]
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) in (0, 130)
+        assert process.stdout.read() == ""
+        assert process.stderr.read() == ""
+    assert list(uploads.rglob("*.txt")) == []
+
+
+class Visit:
+    """A visitor: a fresh browser profile; remembers foreign requests and console errors."""
+
+    def __init__(self, browser: Browser, address: str, language: str = "en-US") -> None:
+        self.address = address
+        self.faults: list[str] = []
+        self.page: Page = browser.new_context(locale=language).new_page()
+        self.page.on("request", self._requested)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on(
+            "console",
+            lambda line: self.faults.append(line.text) if line.type == "error" else None,
+        )
+        self.page.on("dialog", lambda dialog: self.faults.append(dialog.message))
+        self.page.goto(address)
+        self.page.wait_for_selector("#documents li")
+
+    def _requested(self, request: Request) -> None:
+        if not request.url.startswith((self.address, "data:", "blob:")):
+            self.faults.append(f"request to {request.url}")
+
+    def ask(self, question: str) -> None:
+        self.page.fill("#question textarea", question)
+        self.page.press("#question textarea", "Enter")
+
+    def answered(self, turn: int = 1) -> str:
+        """The text of the turn once it has its passages."""
+        selector = f".turn:nth-child({turn}):has(blockquote)"
+        return self.page.locator(selector).inner_text(timeout=PATIENCE_MS)
+
+    def upload(self, *files: Path) -> None:
+        self.page.set_input_files("#upload input[type=file]", list(files))
+
+    def documents(self) -> str:
+        return self.page.inner_text("#documents")
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str) -> Iterator[Visit]:
+    visitor = Visit(browser, address)
+    yield visitor
+    assert visitor.faults == []
+    visitor.page.context.close()
+
+
+def test_a_typed_question_is_answered_with_its_quote_marked(visit: Visit) -> None:
+    visit.ask(ENGLISH)
+    text = visit.answered()
+    assert ENGLISH in text
+    assert "gipfel.de.txt" in text
+    marks = visit.page.locator(".turn mark").all_inner_texts()
+    assert any(SAID in mark for mark in marks)
+    marker = visit.page.locator(".turn a.marker").first
+    assert marker.inner_text() == "[1]"
+    marker.click()
+    visit.page.locator(".turn sup:target + mark").wait_for()
+    assert visit.page.input_value("#question textarea") == ""
+
+
+def test_an_example_is_one_click(visit: Visit) -> None:
+    buttons = visit.page.locator(".examples button")
+    buttons.nth(3).wait_for()
+    question = buttons.first.inner_text()
+    buttons.first.click()
+    assert question in visit.answered()
+    assert visit.page.locator(".turn mark").count() >= 1
+
+
+def test_what_the_article_does_not_say_is_refused_with_passages(visit: Visit) -> None:
+    visit.ask("How do I reset my Wi-Fi router?")
+    assert "gipfel.de.txt" in visit.answered()
+    assert visit.page.locator(".turn .refusal").count() == 1
+    assert visit.page.locator(".turn mark").count() == 0
+
+
+def test_an_upload_answers_and_no_other_visitor_sees_it(
+    visit: Visit, browser: Browser, address: str, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "rezept.txt"
+    recipe.write_text(RECIPE, "utf-8")
+    visit.upload(recipe)
+    visit.page.wait_for_selector("#documents li:nth-child(2)", timeout=PATIENCE_MS)
+    assert "rezept.txt" in visit.documents()
+    visit.ask(RECIPE_QUESTION)
+    text = visit.answered()
+    assert "zwanzig Minuten" in text
+    assert "rezept.txt" in text
+    assert visit.page.locator(".turn mark").count() >= 1
+
+    other = Visit(browser, address, "de-DE")
+    assert "rezept.txt" not in other.documents()
+    other.ask(RECIPE_QUESTION)
+    assert "zwanzig Minuten" not in other.answered()
+    assert other.faults == []
+    other.page.context.close()
+
+
+def test_a_bad_upload_is_told_in_words_and_the_good_one_is_used(
+    visit: Visit, tmp_path: Path
+) -> None:
+    broken, good = tmp_path / "broken.pdf", tmp_path / "good.txt"
+    broken.write_bytes(b"%PDF-1.7\nnothing here")
+    good.write_text(RECIPE, "utf-8")
+    visit.upload(broken, good)
+    visit.page.wait_for_selector("#documents li:nth-child(2)", timeout=PATIENCE_MS)
+    problem = visit.page.locator("#upload-status .error").inner_text()
+    assert "broken.pdf" in problem
+    assert "Traceback" not in problem
+    assert "/" not in problem
+    assert "good.txt" in visit.documents()
+
+
+def test_a_hostile_document_is_only_text(visit: Visit, tmp_path: Path) -> None:
+    hostile = tmp_path / "<img src=x onerror=alert(1)>.txt"
+    hostile.write_text(HOSTILE, "utf-8")
+    visit.upload(hostile)
+    visit.page.wait_for_selector("#documents li:nth-child(2)", timeout=PATIENCE_MS)
+    visit.ask("Wo steht der Tresor? <img src=x onerror=alert(1)>")
+    text = visit.answered()
+    assert "<b onclick=alert(1)>im</b> Keller" in text
+    assert "<img src=x onerror=alert(1)>" in text
+    assert visit.page.locator("#talk img, #talk script, #documents img").count() == 0
+    assert visit.page.title() == "Beleg"
+
+
+@pytest.mark.parametrize(("language", "ask"), [("en-GB", "Ask"), ("de-AT", "Fragen")])
+def test_the_page_speaks_the_language_of_the_browser(
+    browser: Browser, address: str, language: str, ask: str
+) -> None:
+    visitor = Visit(browser, address, language)
+    visitor.page.get_by_role("button", name=ask, exact=True).wait_for()
+    assert visitor.faults == []
+    visitor.page.context.close()
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_nothing_sticks_out_of_the_page(visit: Visit, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    visit.ask(ENGLISH)
+    visit.answered()
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_api_gives_the_answer_of_the_contract(address: str) -> None:
+    from gradio_client import Client
+    from gradio_client.exceptions import AppError
+
+    client = Client(address, verbose=False, analytics_enabled=False)
+    assert set(client.view_api(return_format="dict", print_info=False)["named_endpoints"]) == {
+        "/ask"
+    }
+    answer = client.predict(ENGLISH, api_name="/ask")
+    assert answer["answered"] is True
+    assert answer["citations"][0]["source"] == "gipfel.de.txt"
+    assert any(SAID in citation["quote"] for citation in answer["citations"])
+    with pytest.raises(AppError, match="question"):
+        client.predict("", api_name="/ask")
+    client.close()

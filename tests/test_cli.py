@@ -1,0 +1,203 @@
+"""The ``beleg`` command, run as a user runs it: output, exit codes, one line per error."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rag.chatbot import EXAMPLE, Chatbot
+from tests.conftest import ROOT, Run, command, environment
+
+ENGLISH = "Why did Russia recall its ambassador?"
+GERMAN = "Warum hat Russland seinen Botschafter zurückgerufen?"
+SAID = "„Killer“"
+NOT_SAID = "How do I reset my Wi-Fi router?"
+
+HEAVY = {"torch", "gradio", "langchain", "langchain_core", "faiss", "transformers"}
+HEAVY |= {"sentence_transformers"}
+
+CITATION = {"marker", "document", "source", "title", "page", "start", "end", "quote"}
+CITATION |= {"passage_start", "passage_end", "score"}
+ANSWER = {"question", "language", "answered", "text", "mode", "citations", "passages"}
+ANSWER |= {"confidence", "seconds", "notice"}
+PASSAGE = {"document", "source", "start", "end", "text", "score", "channels"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["ask", "--help"], ["frob"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    script = f"""
+import sys
+from ui.cli import main
+try:
+    main({arguments!r})
+except SystemExit:
+    pass
+print({HEAVY!r} & set(sys.modules), file=sys.stderr)
+"""
+    began = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+    assert result.stderr.splitlines()[-1] == "set()"
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("question", [ENGLISH, GERMAN])
+def test_ask_answers_with_citations(question: str, beleg: Run, bot: Chatbot) -> None:
+    result = beleg("ask", question)
+    assert result.returncode == 0
+    # No bars, warnings or loading reports where stderr is not a terminal.
+    assert result.stderr == ""
+    answer = bot.ask(question)
+    assert answer.text in result.stdout
+    assert SAID in result.stdout
+    text = bot.documents[0].text
+    for citation in answer.citations:
+        assert text[citation.start : citation.end] == citation.quote
+        assert f"[{citation.marker}] gipfel.de.txt" in result.stdout
+        assert f"{citation.start}–{citation.end}" in result.stdout
+
+
+def test_ask_json_is_the_contract(beleg: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "article.txt"
+    copy.write_bytes(EXAMPLE.read_bytes())
+    result = beleg("ask", ENGLISH, "--json", copy)
+    assert (result.returncode, result.stderr) == (0, "")
+    answer = json.loads(result.stdout)
+    assert answer.keys() == ANSWER
+    assert answer["question"] == ENGLISH
+    assert (answer["language"], answer["answered"], answer["mode"]) == ("en", True, "extractive")
+    assert answer["citations"]
+    text = Chatbot.from_paths(copy).documents[0].text
+    for citation in answer["citations"]:
+        assert citation.keys() == CITATION
+        assert text[citation["start"] : citation["end"]] == citation["quote"]
+        assert f"[{citation['marker']}]" in answer["text"]
+        assert citation["source"] == "article.txt"
+    for passage in answer["passages"]:
+        assert passage.keys() == PASSAGE
+        assert text[passage["start"] : passage["end"]] == passage["text"]
+
+
+def test_ask_says_when_the_documents_do_not(beleg: Run) -> None:
+    result = beleg("ask", NOT_SAID)
+    assert result.returncode == 1
+    assert "  · gipfel.de.txt, characters " in result.stdout
+    answer = json.loads(beleg("ask", NOT_SAID, "--json").stdout)
+    assert answer["answered"] is False
+    assert answer["citations"] == []
+    assert answer["passages"]
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of things that cannot be read."""
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "empty.txt").write_bytes(b"")
+    (folder / "binary.txt").write_bytes(bytes(range(256)) * 64)
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing here")
+    (folder / "hollow").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["ask", ENGLISH, "BAD/nowhere.txt"], "nowhere.txt"),
+        (["ask", ENGLISH, "BAD/empty.txt"], "empty.txt"),
+        (["ask", ENGLISH, "BAD/binary.txt"], "binary.txt"),
+        (["ask", ENGLISH, "BAD/broken.pdf"], "broken.pdf"),
+        (["ask", ENGLISH, "BAD/hollow"], "hollow"),
+        (["ask", ENGLISH, "--index", "BAD/nowhere"], "nowhere"),
+        (["list", "--index", "BAD/nowhere"], "nowhere"),
+        (["ask", ENGLISH, "--model", "BAD/nomodel"], "nomodel"),
+        (["ask", " \n"], "question"),
+        (["ask", "why " * 25_000], "question"),
+        (["ask"], "QUESTION"),
+        (["ask", ENGLISH, "--frob"], "--frob"),
+        (["frob"], "frob"),
+        (["ask", ENGLISH, "BAD/\x1b[2J\n\x9b.txt"], "[2J"),
+        (["add", "BAD/empty.txt"], "--index"),
+        (["chat", "--port", "99999"], "99999"),
+        (["chat", "--host", "192.0.2.1"], "192.0.2.1"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_and_exit_2(
+    arguments: list[str], says: str, bad: Path, beleg: Run
+) -> None:
+    result = beleg(*(argument.replace("BAD", str(bad)) for argument in arguments))
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("beleg: ")
+    assert result.stderr.count("\n") == 1
+    assert says in result.stderr
+    assert "\x1b" not in result.stderr
+
+
+def test_a_bad_file_in_a_folder_is_named_and_the_others_answer(
+    bad: Path, beleg: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "article.txt").write_bytes(EXAMPLE.read_bytes())
+    (tmp_path / "broken.pdf").write_bytes((bad / "broken.pdf").read_bytes())
+    result = beleg("ask", GERMAN, tmp_path)
+    assert result.returncode == 0
+    assert result.stderr.count("\n") == 1
+    assert "broken.pdf" in result.stderr
+    assert SAID in result.stdout
+
+
+def test_a_port_in_use_is_told_in_one_line(beleg: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = beleg("chat", "--port", str(port))
+    assert result.returncode == 2
+    assert result.stderr == f"beleg: port {port} is in use: choose another one with --port\n"
+
+
+def test_an_index_is_filled_listed_asked_and_emptied(beleg: Run, tmp_path: Path) -> None:
+    index = ("--index", tmp_path / "index")
+    for _ in range(2):  # The same bytes twice are one document.
+        assert beleg("add", EXAMPLE, *index).returncode == 0
+    listed = json.loads(beleg("list", *index, "--json", "--text").stdout)
+    assert [document["source"] for document in listed] == ["gipfel.de.txt"]
+    answer = json.loads(beleg("ask", GERMAN, "--json", *index).stdout)
+    assert answer["citations"]
+    for citation in answer["citations"]:
+        assert citation["document"] == listed[0]["document"]
+        assert listed[0]["text"][citation["start"] : citation["end"]] == citation["quote"]
+    assert beleg("remove", "gipfel.de.txt", *index).returncode == 0
+    assert json.loads(beleg("list", *index, "--json").stdout) == []
+    assert beleg("remove", "gipfel.de.txt", *index).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["q", "--json", "a", "b"], ["q", "a", "--json", "b"], ["--json", "--", "q", "a", "b"]],
+)
+def test_options_may_stand_between_paths(given: list[str]) -> None:
+    from ui.cli import _parser
+
+    options = _parser().parse_args(["ask", *given])
+    assert (options.question, options.paths, options.json) == ("q", ["a", "b"], True)
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    with subprocess.Popen(
+        command("ask", ENGLISH, "--json"),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() in (0, 1)

@@ -1,0 +1,355 @@
+"""The ``beleg`` command: arguments in; text, JSON and exit codes out.
+
+Exit codes: 0 answered or done, 1 the documents do not say (``ask``), 2 bad input or
+usage, 130 interrupted. Errors are one line each. Nothing heavy is imported before a
+command needs it, so that ``beleg --help`` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import logging
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from index.errors import BelegError, InputError
+
+if TYPE_CHECKING:
+    from index.types import Document
+    from rag.chatbot import Chatbot
+
+DONE, NOT_SAID, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+EXAMPLES = ("recall-why", "summit-place", "climate-when", "x-putin-age")
+"""Which of the bundled questions the chat offers; the last has no answer in the article."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character gets a stand-in, not a crash.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    debug = bool(os.environ.get("BELEG_DEBUG"))
+    try:
+        options = _parser().parse_args(_with_command(arguments))
+        if not debug:
+            _hush()
+        command: Callable[[argparse.Namespace], int] = options.command
+        code = command(options)
+        sys.stdout.flush()
+        return code
+    except BelegError as error:
+        if debug:
+            raise
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python must not complain of it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        if debug:
+            raise
+        kind = type(error).__name__
+        return _fail(f"internal error ({kind}); BELEG_DEBUG=1 beleg … shows where")
+
+
+def _ask(options: argparse.Namespace) -> int:
+    if not options.question.strip():
+        raise InputError("the question is empty")
+    answer = _open(options).ask(options.question)
+    if options.json:
+        _print_json(answer.to_json())
+    else:
+        from ui.render import plain, terminal
+
+        if answer.notice:
+            _warn(plain(answer.notice))
+        _print(terminal(answer))
+    return DONE if answer.answered else NOT_SAID
+
+
+def _chat(options: argparse.Namespace) -> int:
+    _check_address(options.host, options.port)
+    bot = _open(options)
+    from ui.app import serve
+
+    on_example = not options.paths and options.index is None
+    serve(
+        bot,
+        _example_questions() if on_example else (),
+        host=options.host,
+        port=options.port,
+        announce=lambda address: _print(f"Beleg is at {address} (Ctrl-C ends it)"),
+        browser=sys.stdout.isatty(),
+    )
+    return DONE
+
+
+def _add(options: argparse.Namespace) -> int:
+    from index.embed import SentenceTransformerEncoder
+    from index.store import FILE, PassageIndex
+
+    if (Path(options.index) / FILE).is_file():
+        index = PassageIndex.open(options.index, model=options.model)
+    else:
+        index = PassageIndex(options.index, encoder=SentenceTransformerEncoder(options.model))
+    for document in index.add(options.paths, urls=True, on_skip=_warn):
+        _print(_line(document))
+    return DONE
+
+
+def _list(options: argparse.Namespace) -> int:
+    from rag.chatbot import Chatbot
+
+    documents = Chatbot.open(options.index).documents
+    if options.json:
+        _print_json([_described(document, options.text) for document in documents])
+        return DONE
+    from ui.render import plain
+
+    for document in documents:
+        _print(_line(document))
+        if options.text:
+            _print(plain(document.text))
+    return DONE
+
+
+def _remove(options: argparse.Namespace) -> int:
+    from rag.chatbot import Chatbot
+
+    bot = Chatbot.open(options.index)
+    for document in options.documents:
+        bot.remove(document)
+    return DONE
+
+
+def _open(options: argparse.Namespace) -> Chatbot:
+    """The documents to answer from; given paths never change the index on disk."""
+    from rag.chatbot import EXAMPLE, Chatbot
+
+    if options.index is None:
+        paths = options.paths or [EXAMPLE]
+        return Chatbot.from_paths(*paths, model=options.model, urls=True, on_skip=_warn)
+    bot = Chatbot.open(options.index, model=options.model)
+    if options.paths:
+        bot = bot.fork()
+        bot.index.add(options.paths, urls=True, on_skip=_warn)
+    return bot
+
+
+def _check_address(host: str, port: int | None) -> None:
+    """Tell before anything is loaded, and why; Gradio would say "no empty port" to all."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port or 0))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise InputError(f"port {port} is in use: choose another one with --port") from None
+        raise InputError(f"cannot listen on {host}: {error.strerror}") from None
+
+
+def _example_questions() -> list[str]:
+    """Bundled questions about the bundled article, German and English in turn."""
+    from rag.chatbot import EXAMPLE
+
+    questions = []
+    for language in ("de", "en"):
+        lines = (EXAMPLE.parent / f"questions.{language}.jsonl").read_text("utf-8").splitlines()
+        by_id = {entry["id"]: entry["question"] for entry in map(json.loads, lines)}
+        questions.append([by_id[key] for key in EXAMPLES])
+    return [question for pair in zip(*questions, strict=True) for question in pair]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="beleg",
+        description="Ask your own documents a question, in German or English; "
+        "every sentence of the answer is cited word for word.",
+        epilog="Without a command: the chat on the bundled example article. "
+        "Exit codes: 0 answered or done, 1 the documents do not say, 2 bad input.",
+    )
+    parser.add_argument("--version", action=_Version, help="print the version and exit")
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=_CommandParser
+    )
+
+    chat = _command(commands, "chat", _chat, "open the chat in the browser")
+    _sources(chat)
+    chat.add_argument(
+        "--host", metavar="H", default="127.0.0.1", help="address to listen on (%(default)s)"
+    )
+    chat.add_argument(
+        "--port", metavar="N", type=_port, help="port to listen on (first free from 7860)"
+    )
+
+    ask = _command(commands, "ask", _ask, "answer one question, with citations")
+    ask.add_argument("question", metavar="QUESTION", help="in German or English")
+    _sources(ask)
+    ask.add_argument("--json", action="store_true", help="print the answer as one JSON object")
+
+    add = _command(commands, "add", _add, "add documents to an index, or update them")
+    add.add_argument("paths", metavar="PATH", nargs="+", help="file, folder or http(s) address")
+    _index(add)
+    _model(add)
+
+    listing = _command(commands, "list", _list, "list the documents of an index")
+    _index(listing)
+    listing.add_argument("--json", action="store_true", help="print the list as JSON")
+    listing.add_argument(
+        "--text", action="store_true", help="with the text of each, to which offsets refer"
+    )
+
+    remove = _command(commands, "remove", _remove, "remove documents from an index")
+    remove.add_argument(
+        "documents", metavar="DOC", nargs="+", help="a document's id or name, as list gives it"
+    )
+    _index(remove)
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+    )
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _sources(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        default=[],
+        help="file, folder or http(s) address to answer from (the bundled example article)",
+    )
+    parser.add_argument("--index", metavar="DIR", help="answer from the index in this folder")
+    _model(parser)
+
+
+def _index(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--index", metavar="DIR", required=True, help="folder of the index")
+
+
+def _model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        metavar="M",
+        help="sentence-transformers model, a name or a folder (the bundled German-English one)",
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
+    return int(text)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.exit(_fail(f"{message} (see {self.prog} --help)"))
+
+
+class _CommandParser(_Parser):
+    """Takes options anywhere: ``ask QUESTION --json PATH``, which argparse alone refuses."""
+
+    _intermixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._intermixed or "--" in (args or ()):
+            return super().parse_known_args(args, namespace)
+        self._intermixed = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._intermixed = False
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **kwargs)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            _print(f"beleg {version('beleg')}")
+        except PackageNotFoundError:
+            _print("beleg (not installed)")
+        parser.exit()
+
+
+def _with_command(arguments: Sequence[str] | None) -> list[str]:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return given or ["chat"]
+
+
+def _hush() -> None:
+    """Keep what libraries say to developers from the user; must run before they load."""
+    warnings.simplefilter("ignore")
+    logging.getLogger().addHandler(logging.NullHandler())
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _line(document: Document) -> str:
+    from ui.render import plain
+
+    return plain(f"{document.id}  {document.source}  {document.title}").replace("\n", " ")
+
+
+def _described(document: Document, with_text: bool) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "document": document.id,
+        "source": document.source,
+        "title": document.title,
+        "language": document.language,
+        "pages": len(document.pages) or None,
+        "characters": len(document.text),
+    }
+    return described | ({"text": document.text} if with_text else {})
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _print_json(value: object) -> None:
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    _print(json.dumps(value, ensure_ascii=not unicode, indent=2))
+
+
+def _warn(line: str) -> None:
+    # File names may hold what drives a terminal; a message is one line of plain text.
+    words = "".join(sign if sign.isprintable() else "?" for sign in " ".join(line.split()))
+    sys.stderr.write(f"beleg: {words}\n")
+
+
+def _fail(line: str) -> int:
+    _warn(line)
+    return BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""Answers for the eye: safe HTML for the chat, plain text for the terminal.
+
+Everything that comes from a document, a file name, a question or an error is escaped
+here and nowhere read as HTML or Markdown. The module knows nothing of Gradio and
+decides nothing: what to say is the answer's business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+from typing import TypeAlias
+
+from index.types import Document
+from rag.answer import Answer, Citation
+
+NEAREST = 3
+"""So many of the nearest passages are shown when nothing answers."""
+
+_WORDS = {
+    "en": {
+        "page": "page",
+        "characters": "characters",
+        "citation": "Citation",
+        "waiting": "Searching your documents …",
+        "empty": "Ask a question about the documents. "
+        "Every sentence of an answer is shown where it stands in its source.",
+        "reading": "Reading",
+        "added": "Added",
+        "this visit": "only for this visit",
+        "failed": "Something went wrong inside Beleg ({}). Please try again.",
+    },
+    "de": {
+        "page": "Seite",
+        "characters": "Zeichen",
+        "citation": "Beleg",
+        "waiting": "Ihre Dokumente werden durchsucht …",
+        "empty": "Stellen Sie eine Frage zu den Dokumenten. "
+        "Jeder Satz einer Antwort wird dort gezeigt, wo er in seiner Quelle steht.",
+        "reading": "Wird gelesen:",
+        "added": "Hinzugefügt:",
+        "this visit": "nur für diesen Besuch",
+        "failed": "In Beleg ist etwas schiefgegangen ({}). Bitte versuchen Sie es noch einmal.",
+    },
+}
+
+_QUOTES = {"en": ("“", "”"), "de": ("„", "“")}
+
+# C0 and C1 controls except tab and newline: escape sequences could drive the terminal.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+_MARKER = r"\[(\d+)\]"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question and what is there for it so far: an answer, part of its text, or an error."""
+
+    question: str
+    answer: Answer | None = None
+    partial: str = ""
+    error: str = ""
+
+
+_Excerpt: TypeAlias = tuple[Document, int, int]
+
+
+def word(key: str, language: str) -> str:
+    """A phrase of the interface, in German for ``de`` and in English for all others."""
+    return _WORDS.get(language, _WORDS["en"])[key]
+
+
+def preferred_language(accept: str) -> str:
+    """``de`` if an Accept-Language header asks for German first, else ``en``."""
+    return "de" if accept.strip().lower().startswith("de") else "en"
+
+
+def where(document: Document, start: int, end: int, language: str) -> str:
+    """Where a span stands, for people: ``report.pdf, page 3, characters 512–603``."""
+    page = document.page_at(start)
+    parts = [document.source]
+    if page is not None:
+        parts.append(f"{word('page', language)} {page}")
+    parts.append(f"{word('characters', language)} {start}–{end}")
+    return ", ".join(parts)
+
+
+def terminal(answer: Answer) -> str:
+    """The answer, then its numbered citations; if there are none, the nearest passages."""
+    lines = [answer.text]
+    language = answer.language
+    for citation in answer.citations:
+        place = where(citation.document, citation.start, citation.end, language)
+        lines += ["", f"[{citation.marker}] {place}", f"    {_quoted(citation.quote, language)}"]
+    if not answer.answered and answer.passages:
+        for hit in answer.passages[:NEAREST]:
+            passage = hit.passage
+            place = where(passage.document, passage.start, passage.end, language)
+            lines += ["", f"  · {place}", f"    {_quoted(passage.text, language)}"]
+    return plain("\n".join(lines))
+
+
+def plain(text: str) -> str:
+    """``text`` without control characters that a terminal would obey."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def conversation(turns: Sequence[Turn], language: str) -> str:
+    """The whole conversation as HTML; ``language`` is that of the interface."""
+    if not turns:
+        return f'<div class="talk"><p class="empty">{_safe(word("empty", language))}</p></div>'
+    body = "".join(_turn(turn, number, language) for number, turn in enumerate(turns))
+    return f'<div class="talk" role="log" aria-live="polite">{body}</div>'
+
+
+def documents(in_use: Iterable[Document], own: Collection[Document], language: str) -> str:
+    """The list of documents in use, the visitor's ``own`` ones named as such."""
+    note = f"<small>{_safe(word('this visit', language))}</small>"
+    items = [_document(document, note if document in own else "") for document in in_use]
+    return f'<ul class="documents">{"".join(items)}</ul>'
+
+
+def status(done: str, problems: Iterable[str] = ()) -> str:
+    """A line on what was done and one for each problem, or nothing."""
+    lines = [f"<p>{_safe(done)}</p>"] if done else []
+    lines += [f'<p class="error">{_safe(problem)}</p>' for problem in problems]
+    return f'<div class="status" role="status">{"".join(lines)}</div>'
+
+
+def _turn(turn: Turn, number: int, language: str) -> str:
+    parts = [f'<p class="question" dir="auto">{_safe(turn.question)}</p>']
+    if turn.answer is not None:
+        parts.append(_answer(turn.answer, f"t{number}"))
+    elif turn.error:
+        parts.append(f'<p class="error" role="alert">{_safe(turn.error)}</p>')
+    elif turn.partial:
+        parts.append(f'<p class="text" dir="auto">{_safe(turn.partial)}</p>')
+    else:
+        parts.append(f'<p class="waiting">{_safe(word("waiting", language))}</p>')
+    return f'<section class="turn">{"".join(parts)}</section>'
+
+
+def _answer(answer: Answer, key: str) -> str:
+    kind = "text" if answer.answered else "text refusal"
+    parts = [f'<p class="{kind}" dir="auto">{_linked(answer, key)}</p>']
+    if answer.notice:
+        parts.append(f'<p class="notice">{_safe(answer.notice)}</p>')
+    cited: dict[_Excerpt, list[Citation]] = {}
+    for citation in answer.citations:
+        excerpt = (citation.document, citation.passage_start, citation.passage_end)
+        cited.setdefault(excerpt, []).append(citation)
+    parts += [_passage(*excerpt, group, key, answer.language) for excerpt, group in cited.items()]
+    if not answer.answered and answer.passages:
+        for hit in answer.passages[:NEAREST]:
+            found = hit.passage
+            parts.append(_passage(found.document, found.start, found.end, [], key, answer.language))
+    return "".join(parts)
+
+
+def _linked(answer: Answer, key: str) -> str:
+    """The answer's text; ``[n]`` leads to citation n, unless a quote itself holds it."""
+    known = {citation.marker for citation in answer.citations}
+    # In the answer's text a quote's line breaks may have become spaces.
+    quotes = [r"\s+".join(map(re.escape, c.quote.split())) for c in answer.citations]
+    pattern = re.compile("|".join([*sorted(filter(None, quotes), key=len)[::-1], _MARKER]))
+    parts, done = [], 0
+    for match in pattern.finditer(answer.text):
+        if match[1] is None or int(match[1]) not in known:
+            continue
+        name = f"{word('citation', answer.language)} {match[1]}"
+        link = f'class="marker" href="#{key}c{match[1]}" aria-label="{_safe(name)}"'
+        parts.append(_safe(answer.text[done : match.start()]))
+        parts.append(f"<a {link}>[{match[1]}]</a>")
+        done = match.end()
+    parts.append(_safe(answer.text[done:]))
+    return "".join(parts)
+
+
+def _passage(
+    document: Document, start: int, end: int, cited: list[Citation], key: str, language: str
+) -> str:
+    """A passage under its source, each quote in it marked and numbered."""
+    body = "".join(
+        _segment(document.text[left:right], inside, first, key)
+        for left, right, inside, first in _segments(start, end, cited)
+    )
+    numbers = "".join(f"[{citation.marker}]" for citation in cited)
+    spans = [(citation.start, citation.end) for citation in cited] or [(start, end)]
+    place = where(document, min(spans)[0], max(right for _, right in spans), language)
+    return (
+        '<figure class="passage"><figcaption>'
+        f"<b>{numbers} {_safe(document.title)}</b> <span>{_safe(place)}</span></figcaption>"
+        f'<blockquote dir="auto" lang="{_safe(document.language)}">{body}</blockquote></figure>'
+    )
+
+
+def _segments(
+    start: int, end: int, cited: list[Citation]
+) -> Iterator[tuple[int, int, bool, list[Citation]]]:
+    """Cut ``[start, end)`` where quotes begin or end, for quotes may overlap.
+
+    Yields each piece, whether a quote covers it, and the citations that begin with it.
+    """
+    cuts = sorted({start, end, *(edge for c in cited for edge in (c.start, c.end))})
+    for left, right in pairwise(cuts):
+        inside = any(c.start <= left and right <= c.end for c in cited)
+        yield left, right, inside, [c for c in cited if c.start == left]
+
+
+def _segment(text: str, inside: bool, first: list[Citation], key: str) -> str:
+    if not inside:
+        return _safe(text)
+    anchors = "".join(f'<sup id="{key}c{c.marker}">{c.marker}</sup>' for c in first)
+    return f"{anchors}<mark>{_safe(text)}</mark>"
+
+
+def _document(document: Document, note: str) -> str:
+    return f"<li><b>{_safe(document.title)}</b> <span>{_safe(document.source)}</span> {note}</li>"
+
+
+def _quoted(text: str, language: str) -> str:
+    left, right = _QUOTES.get(language, _QUOTES["en"])
+    return f"{left}{text}{right}"
+
+
+def _safe(text: str) -> str:
+    """``text`` as HTML that shows just this text; a lone surrogate cannot be sent."""
+    return escape(text.encode("utf-8", "replace").decode("utf-8"))
