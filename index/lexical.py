@@ -41,27 +41,30 @@ STEMMERS = {
 
 STOP_WORDS: Mapping[str, frozenset[str]] = {
     "de": frozenset(
-        "aber alle allem allen aller alles als also am an ander andere anderem anderen anderer anderes "
-        "auch auf aus bei bin bis bist da damit dann das dass dasselbe dazu dein deine dem den denn der "
-        "derselbe des dich die dies diese diesem diesen dieser dieses dir doch dort du durch ein eine "
-        "einem einen einer eines einige einigem einigen einiger einiges er es etwas euch euer eure fur "
-        "gegen gewesen hab habe haben hat hatte hatten hier hin hinter ich ihm ihn ihnen ihr ihre ihrem "
-        "ihren ihrer ihres im in indem ins ist jede jedem jeden jeder jedes jene jenem jenen jener jenes "
-        "jetzt kann kein keine keinem keinen keiner keines konnen konnte machen man manche mein meine "
-        "mich mir mit muss musste nach nicht nichts noch nun nur ob oder ohne sehr sein seine seinem "
-        "seinen seiner seines selbst sich sie sind so solche soll sollte sondern sonst uber um und uns "
-        "unser unter viel vom von vor wahrend war waren warst was weg weil weiter welche welchem welchen "
-        "welcher welches wenn wer werde werden wie wieder will wir wird wirst wo wollen wollte wurde "
-        "wurden zu zum zur zwar zwischen wann warum wieso weshalb wen wem wessen woher wohin womit "
+        "aber alle allem allen aller alles als also am an ander andere anderem anderen "
+        "anderer anderes auch auf aus bei bin bis bist da damit dann das dass dasselbe dazu "
+        "dein deine dem den denn der derselbe des dich die dies diese diesem diesen dieser "
+        "dieses dir doch dort du durch ein eine einem einen einer eines einige einigem "
+        "einigen einiger einiges er es etwas euch euer eure fur gegen gewesen hab habe "
+        "haben hat hatte hatten hier hin hinter ich ihm ihn ihnen ihr ihre ihrem ihren "
+        "ihrer ihres im in indem ins ist jede jedem jeden jeder jedes jene jenem jenen "
+        "jener jenes jetzt kann kein keine keinem keinen keiner keines konnen konnte machen "
+        "man manche mein meine mich mir mit muss musste nach nicht nichts noch nun nur ob "
+        "oder ohne sehr sein seine seinem seinen seiner seines selbst sich sie sind so "
+        "solche soll sollte sondern sonst uber um und uns unser unter viel vom von vor "
+        "wahrend war waren warst was weg weil weiter welche welchem welchen welcher welches "
+        "wenn wer werde werden wie wieder will wir wird wirst wo wollen wollte wurde wurden "
+        "zu zum zur zwar zwischen wann warum wieso weshalb wen wem wessen woher wohin womit "
         "wofur wodurch worauf woran".split()
     ),
     "en": frozenset(
-        "a about above after again against all am an and any are as at be because been before being "
-        "below between both but by can could did do does doing down during each few for from further "
-        "had has have having he her here hers herself him himself his how i if in into is it its itself "
-        "just me more most my myself no nor not now of off on once only or other our ours out over own "
-        "same she should so some such than that the their theirs them then there these they this those "
-        "through to too under until up very was we were what when where which while who whom whose why "
+        "a about above after again against all am an and any are as at be because been "
+        "before being below between both but by can could did do does doing down during "
+        "each few for from further had has have having he her here hers herself him himself "
+        "his how i if in into is it its itself just me more most my myself no nor not now "
+        "of off on once only or other our ours out over own same she should so some such "
+        "than that the their theirs them then there these they this those through to too "
+        "under until up very was we were what when where which while who whom whose why "
         "will with would you your yours did didn doesn don isn wasn s t".split()
     ),
 }

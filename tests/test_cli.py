@@ -6,7 +6,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -40,12 +39,10 @@ except SystemExit:
     pass
 print({HEAVY!r} & set(sys.modules), file=sys.stderr)
 """
-    began = time.monotonic()
     result = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, env=environment(), capture_output=True, text=True
     )
     assert result.stderr.splitlines()[-1] == "set()"
-    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("question", [ENGLISH, GERMAN])

@@ -143,7 +143,7 @@ def main() -> None:
             unknown.append(("near", case(index, without[g.paragraph], g, direction)))
             unknown.append(("far", case(index, by_article[other], g, direction)))
 
-    def cross(model_of: object = None) -> None:
+    def cross() -> None:
         rows: dict[tuple[str, str], list[tuple[bool, bool, bool, int]]] = {}
         scores: list[tuple[float, bool, str]] = []
         for fold in range(FOLDS):
@@ -156,7 +156,7 @@ def main() -> None:
                     para = c.sentences[top].hit.passage.document.source == str(p)
                     rows.setdefault(c.direction, []).append((bool(c.right[top]), hit, para, size))
             logistic = LogisticRegression(C=10.0, max_iter=5000)
-            x, y = confidence_table(known, unknown, weights, lambda a: a % FOLDS != fold)
+            x, y = confidence_table(known, unknown, weights, leave_out=fold)
             logistic.fit(x, y)
             for c in known:
                 if c.article % FOLDS == fold and c.right[best(c, weights)]:
@@ -186,7 +186,7 @@ def main() -> None:
 
     cross()
     weights = fit_sentences(cases)
-    x, y = confidence_table(known, unknown, weights, lambda a: True)
+    x, y = confidence_table(known, unknown, weights)
     logistic = LogisticRegression(C=10.0, max_iter=5000).fit(x, y)
     model = dict(zip(CONFIDENCE_FEATURES, map(float, logistic.coef_[0]), strict=True))
     model["intercept"] = float(logistic.intercept_[0])
@@ -202,24 +202,21 @@ def main() -> None:
 
 
 def confidence_table(
-    known: list[Case], unknown: list[tuple[str, Case]], weights: dict[str, float], keep: object
+    known: list[Case],
+    unknown: list[tuple[str, Case]],
+    weights: dict[str, float],
+    leave_out: int | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Features and labels; an answerable question whose best sentence is wrong is left out.
+    """Features and labels of the confidence model, but for one fold.
 
-    Wrong answers to answerable questions are neither: the confidence is to say whether
-    the documents answer.
+    An answerable question whose best sentence is wrong is left out: the confidence is to
+    say whether the documents answer, and that row says neither.
     """
-    assert callable(keep)
-    rows, labels = [], []
-    for c in known:
-        if keep(c.article) and c.right[best(c, weights)]:
-            rows.append(confidence_row(c, weights))
-            labels.append(True)
-    for _, c in unknown:
-        if keep(c.article):
-            rows.append(confidence_row(c, weights))
-            labels.append(False)
-    return np.stack(rows), np.asarray(labels)
+    answered = [(c, True) for c in known if c.right[best(c, weights)]]
+    cases = answered + [(c, False) for _, c in unknown]
+    kept = [(c, label) for c, label in cases if c.article % FOLDS != leave_out]
+    rows = np.stack([confidence_row(c, weights) for c, _ in kept])
+    return rows, np.asarray([label for _, label in kept])
 
 
 def threshold(chance: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:

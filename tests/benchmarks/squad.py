@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 
 from index.dense import DenseIndex
@@ -83,7 +82,3 @@ def subset(view: View, keep: set[str]) -> View:
         sentences=DenseIndex(view.sentences.vectors[rows]),
         first_sentence=tuple(first),
     )
-
-
-def directions() -> list[tuple[str, str]]:
-    return list(product(LANGUAGES, LANGUAGES))

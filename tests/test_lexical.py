@@ -1,0 +1,99 @@
+"""Keyword search: folding, stems, compounds, translated words, and BM25 against its formula."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from index.lexical import (
+    K1,
+    B,
+    Compounds,
+    KeywordIndex,
+    fold,
+    question_words,
+    stem,
+    terms,
+)
+from rag.chatbot import Chatbot
+
+
+def test_fold_makes_spellings_equal() -> None:
+    assert fold("Straße Größe ÉTÉ") == "strasse grosse ete"
+
+
+def test_terms_are_stemmed_in_their_own_language() -> None:
+    assert terms("Die Truppen wurden abgezogen", "de") == ["trupp", "abgezog"]
+    assert terms("The troops were withdrawn", "en") == ["troop", "withdrawn"]
+
+
+def test_numbers_stay_whole() -> None:
+    assert "1.550" in terms("höchstens 1.550 Sprengköpfe", "de")
+
+
+@pytest.mark.parametrize(
+    ("word", "parts"),
+    [
+        ("truppenaufmarsch", ("truppen", "aufmarsch")),
+        ("sicherheitsfrage", ("sicherheit", "frage")),  # a linking s
+        ("truppenaufmarschfrage", ("truppen", "aufmarsch", "frage")),
+        ("haustur", ()),  # "tur" is too short
+        ("aufmarsch", ()),
+    ],
+)
+def test_compounds_split_at_known_words(word: str, parts: tuple[str, ...]) -> None:
+    known = {"truppen", "aufmarsch", "sicherheit", "frage", "haus", "tur"}
+    assert Compounds(known).parts(word) == parts
+
+
+def test_a_compound_is_found_by_its_part() -> None:
+    compounds = Compounds({"truppen", "aufmarsch"})
+    assert stem("truppen", "de") in terms("der Truppenaufmarsch", "de", compounds)
+
+
+def test_question_words_reach_over_the_language_gap(bot: Chatbot) -> None:
+    (choices,) = question_words("ambassador", "en", ("de",), bot.index.encoder)
+    assert choices[stem("ambassador", "en")] == 1.0
+    assert 0.4 < choices[stem("botschafter", "de")] < 1.0
+
+
+def test_no_neighbours_within_one_language(bot: Chatbot) -> None:
+    (choices,) = question_words("ambassador", "en", ("en",), bot.index.encoder)
+    assert set(choices) == {stem("ambassador", "en")}
+
+
+def bm25(corpus: Sequence[Sequence[str]], term: str) -> list[float]:
+    """Lucene's BM25 of one term, by hand."""
+    n = sum(term in row for row in corpus)
+    idf = math.log(1 + (len(corpus) - n + 0.5) / (n + 0.5))
+    mean = sum(map(len, corpus)) / len(corpus)
+    return [
+        idf * row.count(term) / (row.count(term) + K1 * (1 - B + B * len(row) / mean))
+        for row in corpus
+    ]
+
+
+def test_scores_equal_bm25_by_hand() -> None:
+    corpus = [["a", "b", "b"], ["b", "c"], ["a", "c", "c", "d"], ["e"]]
+    index = KeywordIndex(corpus)
+    mass = index.idf("b") + index.idf("c")
+    wanted = (np.asarray(bm25(corpus, "b")) + np.asarray(bm25(corpus, "c"))) / mass
+    np.testing.assert_allclose(index.scores([{"b": 1.0}, {"c": 1.0}]), wanted, rtol=1e-5)
+
+
+def test_a_word_counts_once_by_its_best_term() -> None:
+    corpus = [["a", "b"], ["a"], ["c"]]
+    index = KeywordIndex(corpus)
+    best = np.maximum(bm25(corpus, "a"), 0.5 * np.asarray(bm25(corpus, "b")))
+    wanted = best / max(index.idf("a"), index.idf("b"))
+    np.testing.assert_allclose(index.scores([{"a": 1.0, "b": 0.5}]), wanted, rtol=1e-5)
+    assert index.coverage([{"a"}, {"b"}, set()], [{"a": 1.0, "b": 0.5}]).tolist() == [1, 0.5, 0]
+
+
+def test_an_empty_corpus_or_question_scores_nothing() -> None:
+    assert KeywordIndex([]).scores([{"a": 1.0}]).shape == (0,)
+    assert KeywordIndex([[]]).scores([{"a": 1.0}]).tolist() == [0.0]
+    assert KeywordIndex([["a"]]).scores([]).tolist() == [0.0]

@@ -1,0 +1,147 @@
+"""Dense search, fusion, late interaction and the index, against NumPy and by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.dense import DenseIndex
+from index.embed import Encoding
+from index.errors import InputError, ModelError
+from index.fuse import WEIGHTS, fuse, ranks
+from index.late import late_scores, sentence_tokens, token_weights
+from index.store import FILE, QUESTION_LIMIT, PassageIndex
+from index.types import Document, Passage, Span
+from rag.chatbot import EXAMPLE, Chatbot
+
+
+def test_dense_search_equals_numpy() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((200, 8)).astype(np.float32)
+    query = rng.standard_normal(8).astype(np.float32)
+    rows, scores = DenseIndex(vectors).search(query, 10)
+    assert rows.tolist() == np.argsort(-(vectors @ query))[:10].tolist()
+    np.testing.assert_allclose(scores, np.sort(vectors @ query)[::-1][:10], rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.zeros(3, np.float32), np.full(2, np.nan, np.float32)])
+def test_dense_search_refuses_what_is_no_query(bad: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="finite vector of 2"):
+        DenseIndex(np.eye(2, dtype=np.float32)).search(bad, 1)
+
+
+def test_dense_search_asks_for_no_more_than_there_is() -> None:
+    rows, _ = DenseIndex(np.eye(2, dtype=np.float32)).search(np.ones(2, np.float32), 9)
+    assert len(rows) == 2
+    rows, _ = DenseIndex(np.zeros((0, 2), np.float32)).search(np.ones(2, np.float32), 9)
+    assert len(rows) == 0
+
+
+def test_fuse_adds_weighted_channels() -> None:
+    channels = {name: np.asarray([0.0, 1.0], np.float32) for name in WEIGHTS}
+    assert fuse(channels).tolist() == pytest.approx([0.0, sum(WEIGHTS.values())])
+
+
+def test_ranks_count_from_one_and_keep_ties_in_order() -> None:
+    assert ranks(np.asarray([0.5, 0.9, 0.5], np.float32)).tolist() == [2, 1, 3]
+
+
+def test_late_interaction_by_hand() -> None:
+    x, y = np.eye(2, dtype=np.float32)
+    question = Encoding(x, np.stack([x, y]), np.asarray([[0, 3], [4, 5]]))
+    weights = token_weights("who ?", question, str.isalnum)
+    np.testing.assert_allclose(weights, [1.1 / 1.2, 0.1 / 1.2], rtol=1e-6)
+    scores = late_scores(question, weights, [np.stack([x]), np.stack([y]), np.zeros((0, 2))])
+    np.testing.assert_allclose(scores.plain, [0.5, 0.5, 0.0])
+    np.testing.assert_allclose(scores.weighted, [1.1 / 1.2, 0.1 / 1.2, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(scores.vector, [1.0, 0.0, 0.0])
+    assert scores.passage == pytest.approx(1.0)
+
+
+def test_sentence_tokens_are_those_inside_the_sentence() -> None:
+    document = Document("xx Ab. Cd.", "s", "t")
+    passage = Passage(document, 3, 10, (Span(3, 6), Span(7, 10)))
+    tokens = np.arange(8, dtype=np.float32).reshape(4, 2)
+    encoding = Encoding(tokens[0], tokens, np.asarray([[0, 2], [2, 3], [4, 6], [6, 7]]))
+    first, second = sentence_tokens(passage, encoding)
+    assert first.tolist() == tokens[:2].tolist()
+    assert second.tolist() == tokens[2:].tolist()
+
+
+def test_an_english_question_finds_the_german_passage(bot: Chatbot) -> None:
+    hits = bot.index.search("Why did Russia recall its ambassador?", 3)
+    assert "rief daraufhin seinen Botschafter" in hits[0].passage.text
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert hits[0].channels.keys() == WEIGHTS.keys()
+
+
+def test_the_same_document_twice_is_one(bot: Chatbot, tmp_path: Path) -> None:
+    index = bot.fork().index
+    index.add([EXAMPLE])
+    assert len(index.documents) == 1
+    file = tmp_path / EXAMPLE.name
+    file.write_text("Ganz anderer Text. Er handelt von Äpfeln.", "utf-8")
+    index.add([file])  # the same source, other bytes: replaced
+    assert [d.text for d in index.documents] == ["Ganz anderer Text. Er handelt von Äpfeln."]
+    assert {p.document.text for p in index.view.passages} == {index.documents[0].text}
+
+
+def test_a_fork_leaves_the_original_alone(bot: Chatbot) -> None:
+    fork = bot.fork()
+    fork.index.add([Document("Äpfel sind rund.", "obst.txt", "Obst", "de")])
+    assert [d.source for d in fork.documents] == [EXAMPLE.name, "obst.txt"]
+    assert [d.source for d in bot.documents] == [EXAMPLE.name]
+    assert "rund" in fork.index.search("Welche Form haben Äpfel?", 1)[0].passage.text
+
+
+def test_an_index_on_disk_opens_as_it_was(bot: Chatbot, tmp_path: Path) -> None:
+    encoder = bot.index.encoder
+    index = PassageIndex(tmp_path / "i", encoder=encoder)
+    index.add([EXAMPLE])
+    question = "Why did Russia recall its ambassador?"
+    before = [(h.passage.location, h.score) for h in index.search(question)]
+    index.close()
+    again = PassageIndex(tmp_path / "i", encoder=encoder)
+    assert [(h.passage.location, h.score) for h in again.search(question)] == before
+    again.remove(EXAMPLE.name)
+    assert again.search(question) == []
+    with pytest.raises(InputError, match="no document"):
+        again.remove(EXAMPLE.name)
+    again.close()
+    assert PassageIndex(tmp_path / "i", encoder=encoder).documents == ()
+
+
+def test_another_encoder_is_refused_by_name(bot: Chatbot, tmp_path: Path) -> None:
+    PassageIndex(tmp_path, encoder=bot.index.encoder).close()
+
+    class Other:
+        name, dimension, window, languages = "other", 3, 10, None
+
+    with pytest.raises(ModelError, match=r"'model'.*'other'"):
+        PassageIndex(tmp_path, encoder=Other())  # type: ignore[arg-type]
+
+
+def test_a_file_that_is_no_index_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"not a database, but long enough to look at" * 50)
+    with pytest.raises(InputError, match="not an index"):
+        PassageIndex.open(tmp_path)
+    with pytest.raises(InputError, match="no index in"):
+        PassageIndex.open(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("question", ["", "  \n", "?!", "a" * (QUESTION_LIMIT + 1), "x" * 100_000])
+def test_a_question_must_be_one(question: str, bot: Chatbot) -> None:
+    with pytest.raises(InputError, match="question"):
+        bot.ask(question)
+
+
+def test_langchain_retriever(bot: Chatbot) -> None:
+    found = bot.index.as_retriever(k=2).invoke("Why did Russia recall its ambassador?")
+    text = bot.documents[0].text
+    assert len(found) == 2
+    assert "Botschafter" in found[0].page_content
+    for document in found:
+        span = slice(document.metadata["start"], document.metadata["end"])
+        assert document.page_content == text[span]
