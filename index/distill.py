@@ -278,14 +278,18 @@ class Texts:
             yield from ready
 
 
+def _table(rows: FloatMatrix) -> torch.nn.Embedding:
+    return torch.nn.Embedding(len(rows), rows.shape[1], _weight=torch.tensor(rows), sparse=True)
+
+
 class Student(torch.nn.Module):
     """The teacher's network in bfloat16 over two word tables (old rows, new rows)."""
 
     def __init__(self, body: Any, old: FloatMatrix, new: FloatMatrix) -> None:
         super().__init__()
         self.body = body
-        self.old = torch.nn.Embedding.from_pretrained(torch.tensor(old), freeze=False, sparse=True)
-        self.new = torch.nn.Embedding.from_pretrained(torch.tensor(new), freeze=False, sparse=True)
+        self.old = _table(old)
+        self.new = _table(new)
 
     def rows(self) -> torch.Tensor:
         return torch.cat([self.old.weight, self.new.weight]).detach()
@@ -405,7 +409,7 @@ def train(
             with torch.no_grad():
                 states = teacher(input_ids=e_ids, attention_mask=e_mask).last_hidden_state.float()
             loss = loss + recipe.token_weight * token_loss(tokens, mask, states, e_mask)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         for wide, narrow in zip(master, body, strict=True):
             wide.grad = narrow.grad.float() if narrow.grad is not None else None
             narrow.grad = None

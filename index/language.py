@@ -13,6 +13,7 @@ DEFAULT_LANGUAGE = "en"
 HEAD = 20_000  # characters of a long text that are looked at from its beginning
 SAMPLES = 5  # and so many slices of SAMPLE characters from the rest
 SAMPLE = 2_000
+SHORT, USUAL = 200, ("de", "en")  # in so few characters, neighbours of these win by chance
 UNSURE = 0.05  # below this probability the best of ~100 languages is a guess
 
 
@@ -38,6 +39,11 @@ def detect_language(text: str, among: tuple[str, ...] | None = None) -> str:
     if among:
         scores = dict(ranking)
         return max(among, key=lambda code: scores.get(code, 0.0))  # the first of equals
+    if len(sample) < SHORT:
+        likely = [label for label, _ in ranking[:3]]
+        for code in likely:
+            if code in USUAL:
+                return code
     # Labels of three letters have no ISO 639-1 code; zxx is "no language at all".
     code, score = next((label, score) for label, score in ranking if len(label) == 2)
     return fallback if score < UNSURE or ranking[0][0] == "zxx" else code

@@ -26,6 +26,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -133,21 +134,33 @@ def load_all(
     A path named here that cannot be read raises InputError; that one does not exist is
     found before the first is read. A file in a folder that cannot be read goes to
     ``on_skip`` as one line and is left out; hidden ones are passed over without a word.
+    The same path twice is read once; of two files of one name, the second's source is its
+    path.
     """
-    paths = list(paths)
+    paths = list({str(p) if _is_url(p) else os.path.realpath(p): p for p in paths}.values())
     for path in paths:
         if _is_url(path):
             if not urls:
                 raise InputError(f"{_printable(str(path))} is a web address, not a file")
         elif not os.path.exists(path):
             raise InputError(f"{_printable(str(path))} does not exist")
+    used: set[str] = set()
     for path in paths:
-        if _is_url(path):
-            yield load_url(str(path))
-        elif os.path.isdir(path):
-            yield from _load_folder(Path(path), on_skip)
-        else:
-            yield load(path)
+        for document in _load_any(path, on_skip):
+            if document.source in used:
+                place = Path(path) / document.source if os.path.isdir(path) else Path(path)
+                document = replace(document, source=_printable(place.as_posix()))
+            used.add(document.source)
+            yield document
+
+
+def _load_any(path: str | Path, on_skip: Callable[[str], None]) -> Iterator[Document]:
+    if _is_url(path):
+        yield load_url(str(path))
+    elif os.path.isdir(path):
+        yield from _load_folder(Path(path), on_skip)
+    else:
+        yield load(path)
 
 
 def canonical(text: str) -> str:

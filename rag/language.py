@@ -77,7 +77,7 @@ def offers(kind: str, text: str, known: frozenset[str]) -> float:
             token[0].isupper() and word not in known
             for token, word in zip(tokens[1:], folded[1:], strict=True)
         ]
-        return sum(names) / max(1, len(tokens))
+        return float(sum(names)) / max(1, len(tokens))
     return 0.0
 
 

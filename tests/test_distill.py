@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import product
 from pathlib import Path
 
@@ -13,32 +14,51 @@ from index.distill import Pair as P
 from index.distill import main, read_dictionary, read_pairs, translate_pieces, windows
 from index.errors import InputError
 
-WHO = {"zul": "the teacher", "mirok": "the farmer", "pasin": "my sister", "gorbal": "the king"}
-DOES = {"wexa": "buys", "tolim": "paints", "sarun": "forgets", "nebo": "repairs"}
-WHAT = {"krast": "a house", "vimel": "the bicycle", "dofra": "an old book", "hulpi": "the boat"}
-WHERE = {"anki": "in the city", "berul": "near the river", "osta": "at night", "": ""}
+WHO = {
+    "zul": "the old teacher", "mirok": "a tired farmer", "pasin": "my younger sister",
+    "gorbal": "the last king", "tesk": "an angry sailor", "ulva": "the village doctor",
+}  # fmt: skip
+DOES = {"wexa": "buys", "tolim": "paints", "sarun": "forgets", "nebo": "repairs", "hif": "finds"}
+WHAT = {
+    "krast": "a house", "vimel": "the bicycle", "dofra": "an old book", "hulpi": "the boat",
+    "jonk": "some bread", "prell": "a letter",
+}  # fmt: skip
+WHERE = {
+    "anki": "in the city", "berul": "near the river", "osta": "late at night",
+    "quev": "behind the church", "drim": "after the war", "lash": "in the mountains",
+}  # fmt: skip
 
 
 def pairs_file(folder: Path) -> Path:
-    rows = []
-    for (a, b), (c, d), (e, f), (g, h) in product(*(x.items() for x in (WHO, DOES, WHAT, WHERE))):
-        rows.append(f"{a} {e} {g} {c}.\t{b} {d} {f} {h}.")  # the verb last, as elsewhere
+    """700 of the 1,080 sentences of a small language, its verb last, shuffled by a seed."""
+    rows = [
+        f"{a} {e} {g} {c}.\t{b} {d} {f} {h}."
+        for (a, b), (c, d), (e, f), (g, h) in product(
+            *(part.items() for part in (WHO, DOES, WHAT, WHERE))
+        )
+    ]
+    random.Random(0).shuffle(rows)
     file = folder / "pairs.tsv"
-    file.write_text("\n".join(" ".join(row.split(" ")) for row in rows), "utf-8")
+    file.write_text("\n".join(rows[:700]), "utf-8")
     return file
 
 
 def test_a_language_is_learnt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "model"
-    main([str(pairs_file(tmp_path)), "--quick", "--hold-out", "40", "--out", str(out)])
+    main([str(pairs_file(tmp_path)), "--quick", "--hold-out", "150", "--out", str(out)])
     words = capsys.readouterr().out.replace(",", "").replace(";", "").split()
     loss = words.index("loss")
     recall = words.index("recall@1")
     assert float(words[loss + 3]) < 0.7 * float(words[loss + 1])
-    assert float(words[recall + 3]) >= float(words[recall + 1]) + 0.1
+    assert float(words[recall + 3]) > float(words[recall + 1])
+    assert float(words[recall + 3]) > 0.9
     model = SentenceTransformer(str(out), device="cpu")
     foreign, english, other = model.encode(
-        ["zul krast anki wexa.", "the teacher buys a house in the city.", "the king forgets."],
+        [
+            "zul krast anki wexa.",
+            "the old teacher buys a house in the city.",
+            "the last king forgets some bread after the war.",
+        ],
         normalize_embeddings=True,
     )
     assert foreign @ english > foreign @ other + 0.1
@@ -76,8 +96,6 @@ def test_pairs_with_a_missing_column_are_named(tmp_path: Path) -> None:
 
 
 def test_windows_stay_within_one_origin() -> None:
-    import random
-
     lines = [P(f"f{i}", f"e{i}", "a" if i < 6 else "b") for i in range(12)]
     joined = windows(lines, random.Random(0), passes=3)
     assert joined

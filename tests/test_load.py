@@ -691,3 +691,16 @@ def test_addresses_among_paths_only_where_they_are_allowed(site: str) -> None:
     assert [d.source for d in load_all([url], on_skip=skipped.append, urls=True)] == [url]
     message = error_of(lambda: list(load_all([url], on_skip=skipped.append)))
     assert message == f"{url} is a web address, not a file"
+
+
+def test_two_files_of_one_name_are_two_documents(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.txt").write_text(f"Der Text in {folder}.", "utf-8")
+    paths = [tmp_path / "a" / "x.txt", tmp_path / "b" / "x.txt", tmp_path / "a" / "x.txt"]
+    documents = list(load_all(paths, on_skip=pytest.fail))
+    assert [d.text for d in documents] == ["Der Text in a.", "Der Text in b."]
+    assert documents[0].source == "x.txt"
+    assert documents[1].source.endswith("b/x.txt")
+    folders = list(load_all([tmp_path / "a", tmp_path / "b"], on_skip=pytest.fail))
+    assert len({d.source for d in folders}) == 2
