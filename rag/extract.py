@@ -40,9 +40,11 @@ FEATURES = (
 )  # fmt: skip
 KINDS = ("number", "time", "person", "reason")
 CONFIDENCE_FEATURES = (
-    "passage_late", "passage_all", "passage_keywords", "sentence", "vector", "plain",
-    "weighted", "keywords",
+    "passage_all", "passage_keywords", "sentence", "vector", "plain", "weighted",
 )  # fmt: skip
+ACROSS = "across"
+"""The confidence model's one further input: 1 where question and document differ in language,
+since scores are lower there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,15 @@ class Ranker:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A sentence of one hit, with its features, (len(FEATURES),)."""
+    """A sentence of one hit, with its features, (len(FEATURES),).
+
+    ``across`` says that its document is not in the question's language.
+    """
 
     hit: Hit
     position: int
     features: NDArray[np.float32]
+    across: bool
 
     @property
     def span(self) -> Span:
@@ -125,7 +131,8 @@ def score_sentences(
             }
             values.update({k: offers(k, text, known) if k == kind else 0.0 for k in KINDS})
             features = np.asarray([values[name] for name in FEATURES], np.float32)
-            found.append(Scored(hit, i, features))
+            across = passage.document.language != query.language
+            found.append(Scored(hit, i, features, across))
     return found
 
 
@@ -142,14 +149,18 @@ def rank(sentences: Sequence[Scored], ranker: Ranker) -> NDArray[np.float64]:
 
 
 def confidence_features(best: Scored) -> NDArray[np.float32]:
-    return best.features[[FEATURES.index(name) for name in CONFIDENCE_FEATURES]]
+    """The inputs of the confidence model, (len(CONFIDENCE_FEATURES) + 1,): ACROSS is last."""
+    chosen = best.features[[FEATURES.index(name) for name in CONFIDENCE_FEATURES]]
+    return np.append(chosen, np.float32(best.across))
 
 
 def confidence(best: Scored, ranker: Ranker) -> float:
     """The probability that the best sentence answers (logistic regression)."""
     logit = ranker.confidence["intercept"] + sum(
         ranker.confidence[name] * float(value)
-        for name, value in zip(CONFIDENCE_FEATURES, confidence_features(best), strict=True)
+        for name, value in zip(
+            (*CONFIDENCE_FEATURES, ACROSS), confidence_features(best), strict=True
+        )
     )
     return 1 / (1 + math.exp(-logit))
 

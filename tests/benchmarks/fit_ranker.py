@@ -29,7 +29,7 @@ from tqdm import tqdm
 from index.embed import SentenceTransformerEncoder
 from index.store import PassageIndex, View
 from rag import extract as ex
-from rag.extract import CONFIDENCE_FEATURES, FEATURES, Ranker, Scored
+from rag.extract import ACROSS, CONFIDENCE_FEATURES, FEATURES, Ranker, Scored
 from tests.benchmarks.squad import DIRECTIONS, Gold, indexes, read, subset
 
 FOLDS = 4
@@ -190,7 +190,7 @@ def main() -> None:
     weights = fit_sentences(cases)
     x, y = confidence_table(known, unknown, weights)
     logistic = LogisticRegression(C=10.0, max_iter=5000).fit(x, y)
-    model = dict(zip(CONFIDENCE_FEATURES, map(float, logistic.coef_[0]), strict=True))
+    model = dict(zip((*CONFIDENCE_FEATURES, ACROSS), map(float, logistic.coef_[0]), strict=True))
     model["intercept"] = float(logistic.intercept_[0])
     held = {
         "fitted_on": "XQuAD development half, four directions, tests/benchmarks/fit_ranker.py",
