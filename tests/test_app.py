@@ -71,7 +71,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield found[0]
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) in (0, 130)
+            try:
+                assert process.wait(30) in (0, 130)
+            finally:
+                process.kill()  # or leaving the with statement would wait for ever
         assert process.stdout.read() == ""
         assert process.stderr.read() == ""
     assert list(uploads.rglob("*.txt")) == []

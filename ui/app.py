@@ -245,6 +245,8 @@ def serve(
     Without ``port``, the first free one from 7860. Raises InputError if there is none.
     """
     # A kill must clear the uploads away just as Ctrl-C does.
+    # A process started in the background by a shell inherits that Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # Gradio asks itself whether it is up; a proxy must not come between.
     direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""

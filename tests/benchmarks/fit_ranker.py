@@ -34,8 +34,9 @@ from tests.benchmarks.squad import DIRECTIONS, Gold, indexes, read, subset
 
 FOLDS = 4
 RIDGE = 1e-3
-FALSELY = 0.06
-"""The share of answerable questions that may be refused."""
+FALSELY = 0.005
+"""The share of answerable questions that may be refused. XQuAD's share more words with the text
+than people's own do: at this cut a tenth of the bundled example's are refused."""
 
 
 @dataclass(frozen=True, slots=True)
