@@ -6,7 +6,6 @@ is one name away; it is loaded by that library, prompts included.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -71,15 +70,6 @@ class SentenceTransformerEncoder:
         self.languages = frozenset({"de", "en"}) if name is None else None
         self.window = int(self._model.max_seq_length or 512)
         self.dimension = int(self._model.get_embedding_dimension() or 0)
-
-    @cached_property
-    def weights_hash(self) -> str:
-        """SHA-256 over the names and values of all weights, the first 16 digits."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self._model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.float().numpy().tobytes())
-        return digest.hexdigest()[:16]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens not counted, nothing truncated."""
