@@ -11,6 +11,13 @@ class InputError(BelegError):
     """A path, a document or a question cannot be used."""
 
 
+class Unreadable(Exception):
+    """Why a file cannot be read: the rest of a sentence that starts with its name.
+
+    Only the loaders see it: ``index.load`` makes an InputError of it.
+    """
+
+
 class ModelError(BelegError):
     """An encoder or a language model cannot be loaded or does not fit the index."""
 

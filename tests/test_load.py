@@ -20,9 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index import load as module
+from index import sandbox
 from index.errors import InputError
 from index.language import detect_language
-from index.load import canonical, load, load_all, load_url
+from index.load import load, load_all, load_url
+from index.text import canonical
 
 GERMAN = "Der Kreml hat zurückhaltend reagiert. Über die Gründe für den Schritt wurde geschwiegen."
 ENGLISH = "The ambassador was recalled to Moscow. Nobody explained the reasons for this step."
@@ -188,7 +190,7 @@ if x:
 @pytest.mark.parametrize("repeated", [1, 500])
 def test_markdown_becomes_what_a_reader_sees(tmp_path: Path, repeated: int) -> None:
     source = MARKDOWN * repeated
-    assert (len(source) >= module.APART_FROM) == (repeated > 1)  # here, and in the child
+    assert (len(source) >= sandbox.APART_FROM) == (repeated > 1)  # here, and in the child
     document = load(written(tmp_path / "a.md", source))
     once = (
         "Vorspann.\n\nÜber alles\n\nEin Satz mit Verweis und Code, der umbrochen ist.\n\n"
@@ -459,7 +461,7 @@ def test_encrypted_pdf_and_pdf_without_text(tmp_path: Path) -> None:
 
 def test_a_parser_over_its_time_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = pdf_of(tmp_path / "a.pdf", GERMAN)
-    monkeypatch.setattr(module, "PARSE_SECONDS", 0.5)
+    monkeypatch.setattr(sandbox, "PARSE_SECONDS", 0.5)
     # A child that would never answer: it cannot load its parser, and sleeps instead.
     written(tmp_path / "pypdfium2.py", "import time\ntime.sleep(1000)\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -488,7 +490,7 @@ def test_a_zip_bomb_meets_the_memory_limit(tmp_path: Path, monkeypatch: pytest.M
         for name in old.namelist():
             bomb = name == "word/document.xml"
             new.writestr(name, b" " * 300_000_000 if bomb else old.read(name))
-    monkeypatch.setattr(module, "PARSE_MEMORY", 250_000_000)
+    monkeypatch.setattr(sandbox, "PARSE_MEMORY", 250_000_000)
     assert error_of(lambda: load(path)).endswith("needs more than 238 MB of memory to be read")
 
 
