@@ -10,8 +10,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -95,43 +94,84 @@ def load_url(url: str) -> Document:
 
 
 def load_all(
-    paths: Iterable[str | Path], *, on_skip: Callable[[str], None], urls: bool = False
+    paths: Iterable[str | Path],
+    *,
+    on_skip: Callable[[str], None],
+    urls: bool = False,
+    taken: MutableMapping[str, str] | None = None,
 ) -> Iterator[Document]:
     """Read files, folders (recursively, in the order of names) and, with ``urls``, URLs.
 
-    A path named here that cannot be read raises InputError; that one does not exist is
-    found before the first is read. A file in a folder that cannot be read goes to
-    ``on_skip`` as one line and is left out; hidden ones are passed over without a word.
-    The same path twice is read once; of two files of one name, the second's source is its
-    path.
+    A file that stands at several places is read once, whatever the links that lead to it.
+    Its source is its name, or for one in a given folder the path from there; where another
+    file has that source already, it is as much more of its own path as makes it different.
+    ``taken`` says which sources others have: it maps each to its file's real path (URLs to
+    themselves, sources of no file to ""), and those given here are added to it. A file in
+    it keeps its source.
+
+    Raises InputError for a path named here that cannot be read; that one does not exist is
+    found before the first is read. A file in a folder that cannot be read, or a link that
+    leads out of the folder, goes to ``on_skip`` as one line and is left out; hidden ones
+    are passed over without a word.
     """
-    paths = list({str(p) if _is_url(p) else os.path.realpath(p): p for p in paths}.values())
-    for path in paths:
+    given = list(paths)
+    for path in given:
         if _is_url(path):
             if not urls:
                 raise InputError(f"{_printable(str(path))} is a web address, not a file")
         elif not os.path.exists(path):
             raise InputError(f"{_printable(str(path))} does not exist")
-    used: set[str] = set()
-    for path in paths:
-        for document in _load_any(path, on_skip):
-            if document.source in used:
-                place = Path(path) / document.source if os.path.isdir(path) else Path(path)
-                document = replace(document, source=_printable(place.as_posix()))
-            used.add(document.source)
-            yield document
-
-
-def _load_any(path: str | Path, on_skip: Callable[[str], None]) -> Iterator[Document]:
-    if _is_url(path):
-        yield load_url(str(path))
-    elif os.path.isdir(path):
-        yield from _load_folder(Path(path), on_skip)
-    else:
-        yield load(path)
+    sources = _Sources({} if taken is None else taken)
+    for path in given:
+        if _is_url(path):
+            if sources.is_new(str(path)):
+                document = load_url(str(path))
+                sources.add(document.source, document.source)
+                yield document
+        elif os.path.isdir(path):
+            yield from _load_folder(Path(path), on_skip, sources)
+        elif sources.is_new(os.path.realpath(path)):
+            yield _load_as(Path(path), 1, sources)
 
 
 # ---- Files and folders -----------------------------------------------------------------------
+
+
+class _Sources:
+    """What has been read in one call of ``load_all``, and which file has which source."""
+
+    def __init__(self, taken: MutableMapping[str, str]) -> None:
+        self._taken = taken
+        self._source_of = {real: source for source, real in taken.items()}
+        self._read: set[str] = set()
+
+    def is_new(self, real: str) -> bool:
+        """Whether this call has not met the file or address before; from now on it has."""
+        new = real not in self._read
+        self._read.add(real)
+        return new
+
+    def choose(self, path: Path, length: int) -> str:
+        """The source of a file: at least the last ``length`` parts of its path."""
+        real = os.path.realpath(path)
+        if real in self._source_of:
+            return self._source_of[real]
+        parts = Path(os.path.abspath(path)).parts
+        ends = [
+            _printable(Path(*parts[-count:]).as_posix()) for count in range(length, len(parts) + 1)
+        ]
+        return next((end for end in ends if end not in self._taken), ends[-1])
+
+    def add(self, source: str, real: str) -> None:
+        self._taken[source] = real
+        self._source_of[real] = source
+
+
+def _load_as(path: Path, length: int, sources: _Sources) -> Document:
+    """Read a file under the source that is chosen for it. Raises InputError."""
+    document = _load_file(path, sources.choose(path, length))
+    sources.add(document.source, os.path.realpath(path))
+    return document
 
 
 def _load_file(path: Path, source: str) -> Document:
@@ -165,12 +205,16 @@ def _read(path: Path) -> tuple[bytes, str]:
         raise Unreadable(f"cannot be read: {reason}") from None
 
 
-def _load_folder(folder: Path, on_skip: Callable[[str], None]) -> Iterator[Document]:
+def _load_folder(
+    folder: Path, on_skip: Callable[[str], None], sources: _Sources
+) -> Iterator[Document]:
     found = False
-    for path in _walk(folder, on_skip, seen=frozenset()):
+    for path in _walk(folder, on_skip):
+        if not sources.is_new(os.path.realpath(path)):
+            found = True
+            continue
         try:
-            source = _printable(path.relative_to(folder).as_posix())
-            document = _load_file(path, source)
+            document = _load_as(path, len(path.relative_to(folder).parts), sources)
         except InputError as error:
             on_skip(str(error))
             continue
@@ -180,27 +224,41 @@ def _load_folder(folder: Path, on_skip: Callable[[str], None]) -> Iterator[Docum
         raise InputError(f"{_printable(str(folder))} has no file in it that can be read")
 
 
-def _walk(
-    folder: Path, on_skip: Callable[[str], None], seen: frozenset[tuple[int, int]]
-) -> Iterator[Path]:
-    """The files below a folder; links are followed unless they lead back up (``seen``)."""
+def _walk(folder: Path, on_skip: Callable[[str], None]) -> Iterator[Path]:
+    """The files below a folder; links are followed within it, and no folder is read twice."""
+    root = os.path.realpath(folder)
+    seen: set[tuple[int, int]] = set()
+    left = [folder]
+    while left:
+        path = left.pop()
+        if path != folder and path.is_symlink() and not _is_within(root, path):
+            on_skip(f"{_printable(str(path))} leads out of the folder: name it itself to read it")
+        elif os.path.isdir(path):
+            left += reversed(_list_folder(path, on_skip, seen))
+        else:
+            yield path
+
+
+def _is_within(root: str, path: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(root)
+
+
+def _list_folder(
+    folder: Path, on_skip: Callable[[str], None], seen: set[tuple[int, int]]
+) -> list[Path]:
+    """What is in a folder, in the order of names; nothing if it has been ``seen``."""
     try:
         status = folder.stat()
         names = sorted(os.listdir(folder))
     except OSError as error:
         on_skip(f"{_printable(str(folder))} cannot be read: {error.strerror}")
-        return
+        return []
     here = (status.st_dev, status.st_ino)
     if here in seen:
-        return
-    for name in names:
-        if name.startswith((".", "~$")):  # hidden, or the lock file of an open DOCX
-            continue
-        path = folder / name
-        if os.path.isdir(path):
-            yield from _walk(path, on_skip, seen | {here})
-        else:
-            yield path
+        return []
+    seen.add(here)
+    # Left out: hidden ones, and the lock files of open DOCX.
+    return [folder / name for name in names if not name.startswith((".", "~$"))]
 
 
 # ---- The network -----------------------------------------------------------------------------

@@ -565,6 +565,101 @@ def test_named_files_must_be_good_and_are_looked_for_first(tmp_path: Path) -> No
     assert skipped == []
 
 
+def test_links_are_followed_within_a_folder_and_named_where_they_lead_out(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    (docs / "sub").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    secret = written(tmp_path / "other" / "secret.txt", "Geheim.")
+    inner = written(docs / "sub" / "z.txt", "Innen.")
+    (docs / "a.txt").symlink_to(inner)
+    (docs / "b.txt").symlink_to(secret)
+    (docs / "c").symlink_to(docs / "sub")
+    (docs / "up").symlink_to("..")
+    skipped: list[str] = []
+    documents = list(load_all([docs], on_skip=skipped.append))
+    assert [(d.source, d.text) for d in documents] == [("a.txt", "Innen.")]
+    reason = "leads out of the folder: name it itself to read it"
+    assert skipped == [f"{docs}/b.txt {reason}", f"{docs}/up {reason}"]
+    assert [d.text for d in load_all([docs / "b.txt"], on_skip=pytest.fail)] == ["Geheim."]
+
+
+def test_folders_that_link_to_each_other_are_walked_once(tmp_path: Path) -> None:
+    names = [f"f{number}" for number in range(12)]  # along every path: 12! of them
+    for name in names:
+        (tmp_path / name).mkdir()
+        written(tmp_path / name / "a.txt", f"In {name}.")
+        for other in set(names) - {name}:
+            (tmp_path / name / other).symlink_to(tmp_path / other)
+    documents = list(load_all([tmp_path], on_skip=pytest.fail))
+    assert sorted(d.text for d in documents) == sorted(f"In {name}." for name in names)
+
+
+# ---- Sources ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with three files of one name."""
+    for name in ("here", "here/docs", "here/docs/old"):
+        (tmp_path / name).mkdir()
+        written(tmp_path / name / "report.txt", f"Der Text in {name}.")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+@pytest.mark.parametrize(
+    ("paths", "sources"),
+    [
+        (["report.txt"], ["report.txt"]),
+        (["docs/report.txt", "report.txt"], ["report.txt", "here/report.txt"]),
+        (["report.txt", "docs/report.txt"], ["report.txt", "docs/report.txt"]),
+        (["docs"], ["old/report.txt", "report.txt"]),
+        (["docs", "docs/report.txt", "./docs/../docs"], ["old/report.txt", "report.txt"]),
+        (["docs/old/report.txt", "docs"], ["report.txt", "docs/report.txt"]),
+        (["docs/old", "docs", "."], ["report.txt", "docs/report.txt", "here/report.txt"]),
+    ],
+)
+def test_every_file_is_read_once_under_a_source_of_its_own(
+    reports: Path, paths: list[str], sources: list[str]
+) -> None:
+    documents = list(load_all(paths, on_skip=pytest.fail))
+    assert [document.source for document in documents] == sources
+    assert len({document.text for document in documents}) == len(sources)
+
+
+def test_sources_are_the_same_over_several_calls_as_in_one(reports: Path) -> None:
+    taken = {"given as a document": ""}
+    calls = [["docs/report.txt"], ["report.txt"], ["docs"], ["docs/old/report.txt", "report.txt"]]
+    sources = [
+        [document.source for document in load_all(paths, on_skip=pytest.fail, taken=taken)]
+        for paths in calls
+    ]
+    assert sources == [
+        ["report.txt"],
+        ["here/report.txt"],
+        ["old/report.txt", "report.txt"],
+        ["old/report.txt", "here/report.txt"],
+    ]
+    assert taken == {
+        "given as a document": "",
+        "report.txt": str(reports / "docs" / "report.txt"),
+        "here/report.txt": str(reports / "report.txt"),
+        "old/report.txt": str(reports / "docs" / "old" / "report.txt"),
+    }
+
+
+def test_what_could_not_be_read_takes_no_source(reports: Path) -> None:
+    written(reports / "docs" / "old" / "report.txt", PNG)
+    skipped: list[str] = []
+    taken: dict[str, str] = {}
+    folders = ["docs/old/..", "docs/old"]
+    assert [d.source for d in load_all(folders, on_skip=skipped.append, taken=taken)] == [
+        "report.txt"
+    ]
+    assert list(taken) == ["report.txt"]
+    assert len(skipped) == 1
+
+
 # ---- URLs ------------------------------------------------------------------------------------
 
 
@@ -693,16 +788,3 @@ def test_addresses_among_paths_only_where_they_are_allowed(site: str) -> None:
     assert [d.source for d in load_all([url], on_skip=skipped.append, urls=True)] == [url]
     message = error_of(lambda: list(load_all([url], on_skip=skipped.append)))
     assert message == f"{url} is a web address, not a file"
-
-
-def test_two_files_of_one_name_are_two_documents(tmp_path: Path) -> None:
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "x.txt").write_text(f"Der Text in {folder}.", "utf-8")
-    paths = [tmp_path / "a" / "x.txt", tmp_path / "b" / "x.txt", tmp_path / "a" / "x.txt"]
-    documents = list(load_all(paths, on_skip=pytest.fail))
-    assert [d.text for d in documents] == ["Der Text in a.", "Der Text in b."]
-    assert documents[0].source == "x.txt"
-    assert documents[1].source.endswith("b/x.txt")
-    folders = list(load_all([tmp_path / "a", tmp_path / "b"], on_skip=pytest.fail))
-    assert len({d.source for d in folders}) == 2
