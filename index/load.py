@@ -38,6 +38,8 @@ MAX_FILE = 200_000_000
 """The most bytes of a PDF or DOCX file, pictures included."""
 URL_SECONDS = 30.0
 """How long fetching one URL may take, from first to last byte."""
+HEAD = 8192
+"""So many bytes of a file say what it is."""
 
 _SUFFIXES = {
     ".pdf": "pdf",
@@ -84,10 +86,8 @@ def load_url(url: str) -> Document:
     """
     name = _printable(re.sub(r"//[^/]*@", "//", url))  # never repeat a password
     try:
-        data, content_type, charset = _fetch(url)
-        path = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
-        kind = _kind_of_page(content_type, data, Path(path).suffix.lower())
-        title = _printable(Path(path).stem) or name
+        data, kind, charset = _fetch(url)
+        title = _printable(_path_of(url).stem) or name
         return _document(data, kind=kind, source=name, fallback=title, charset=charset)
     except Unreadable as error:
         raise InputError(f"{name} {error}") from None
@@ -193,7 +193,7 @@ def _read(path: Path) -> tuple[bytes, str]:
         if not stat.S_ISREG(mode):  # reading a pipe or a device may never end
             raise Unreadable("is not a regular file")
         with path.open("rb") as file:
-            head = file.read(8192)
+            head = file.read(HEAD)
             kind = _kind(head, path.suffix.lower())
             return head + file.read(_LIMITS[kind] + 1 - len(head)), kind
     except (FileNotFoundError, NotADirectoryError):
@@ -282,7 +282,8 @@ class _WebOnly(urllib.request.HTTPRedirectHandler):
 
 
 def _fetch(url: str) -> tuple[bytes, str, str | None]:
-    """The body, content type and charset of a web address."""
+    """The body of a web address, at most a little more than its kind may have, the kind and
+    the charset."""
     deadline = time.monotonic() + URL_SECONDS
     try:
         opener = urllib.request.build_opener(_WebOnly())
@@ -295,12 +296,14 @@ def _fetch(url: str) -> tuple[bytes, str, str | None]:
             if "Content-Type" not in response.headers:
                 content_type = ""
             charset = response.headers.get_content_charset()
-            limit = _LIMITS[_CONTENT_TYPES.get(content_type, "text")]
+            suffix = _path_of(url).suffix.lower()
             data = bytearray()
             while block := response.read1(1 << 16):
                 data += block
-                if len(data) > limit:
-                    raise too_large(limit)
+                if len(data) > min(_LIMITS.values()):
+                    kind = _kind_of_page(content_type, bytes(data[:HEAD]), suffix)
+                    if len(data) > _LIMITS[kind]:
+                        raise too_large(_LIMITS[kind])
                 if time.monotonic() > deadline:
                     raise TimeoutError
     except urllib.error.HTTPError as error:
@@ -311,7 +314,11 @@ def _fetch(url: str) -> tuple[bytes, str, str | None]:
         if isinstance(reason, TimeoutError):
             raise Unreadable(f"did not answer within {URL_SECONDS:g} seconds") from None
         raise Unreadable(f"cannot be fetched: {_one_line(reason)}") from None
-    return bytes(data), content_type, charset
+    return bytes(data), _kind_of_page(content_type, bytes(data[:HEAD]), suffix), charset
+
+
+def _path_of(url: str) -> Path:
+    return Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
 
 
 def _address(url: str) -> str:

@@ -24,7 +24,10 @@ APART_FROM = 100_000
 
 
 def parse_safely(kind: str, data: bytes) -> Raw:
-    """``parse``, in the child unless that is needless."""
+    """``parse``, in the child unless that is needless.
+
+    Raises Unreadable for what ``parse`` does, and where the child did not answer or start.
+    """
     harmless = kind in ("html", "markdown") and len(data) < APART_FROM
     return parse(kind, data) if harmless else _parse_apart(kind, data)
 
@@ -49,6 +52,9 @@ def _parse_apart(kind: str, data: bytes) -> Raw:
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         )
         answer = json.loads(child.stdout)
+    except OSError as error:
+        reason = f"its parser cannot be started ({error.strerror})"
+        raise Unreadable(f"cannot be read: {reason}") from None
     except subprocess.TimeoutExpired:
         raise Unreadable(f"could not be read within {PARSE_SECONDS:g} seconds") from None
     except ValueError:  # no answer: the parser crashed, or the system ended it

@@ -82,7 +82,7 @@ def join_pages(pages: list[str]) -> tuple[str, tuple[int, ...]]:
 
 _NOT_ASCII = re.compile("[^\x00-\x7f]")
 _CHARSET = re.compile(
-    r"utf-?(8|16|16le|16be)|iso-?8859-?\d+|latin-?\d|windows-?\d+|cp\d+|koi8-[ru]|us-ascii|ascii"
+    r"utf-?(8|(16|32)(-?[bl]e)?)|iso-?8859-?\d+|latin-?\d|windows-?\d+|cp\d+|koi8-[ru]|us-ascii|ascii"
     r"|euc-?(jp|kr)|shift[_-]?jis|gbk?|gb2312|gb18030|big5|macintosh|mac-?roman",
     re.IGNORECASE,
 )
@@ -106,9 +106,29 @@ def bom(data: bytes) -> str | None:
 
 
 def decode(data: bytes, declared: str | None) -> str:
-    """Text: by byte order mark, as UTF-8, as declared, or by guessing."""
+    """Text: by byte order mark, as UTF-8, as declared, or by guessing.
+
+    Raises Unreadable where none of them gives text.
+    """
     if encoding := bom(data):
-        return data.decode(encoding, errors="replace")
+        text = data.decode(encoding, errors="replace")
+        if _junk(text) > 0.05:
+            raise Unreadable(UNSUPPORTED)
+    else:
+        text = _decode_wide(data, declared) or _decode_narrow(data, declared)
+    if _controls(text) > 0.01:
+        raise Unreadable(UNSUPPORTED)
+    return text
+
+
+def _decode_wide(data: bytes, declared: str | None) -> str | None:
+    """UTF-16 or UTF-32 where it is declared, and no mistake: only they are full of NULs."""
+    wide = declared and re.match("utf-?(16|32)", declared, re.IGNORECASE)
+    text = _decode_as(data, declared) if wide and 0 in data else None
+    return text if text and _junk(text) <= 0.05 else None
+
+
+def _decode_narrow(data: bytes, declared: str | None) -> str:
     if data.count(0) * 1000 > len(data) or data.startswith(b"{\\rtf"):
         raise Unreadable(UNSUPPORTED)
     text = data.decode("utf-8", errors="replace")
@@ -116,12 +136,24 @@ def decode(data: bytes, declared: str | None) -> str:
     # A stray byte in much UTF-8 is damage; in another encoding nearly every byte is stray.
     if broken and broken * 10 > len(_NOT_ASCII.findall(text)) - broken:
         text = _decode_as(data, declared) or _guess(data)
-    controls = sum(
-        character < " " and character not in "\t\n\r\f\v\x1b" for character in text[:8192]
-    )
-    if controls * 100 > min(len(text), 8192):
-        raise Unreadable(UNSUPPORTED)
     return text
+
+
+def _controls(text: str) -> float:
+    """The share of control characters that no text has, in the head of it."""
+    head = text[:8192]
+    return sum(c < " " and c not in "\t\n\r\f\v\x1b" for c in head) / max(1, len(head))
+
+
+def _junk(text: str) -> float:
+    """The share of characters that stand for no character, in the head of a text.
+
+    Bytes taken at random for UTF-16 give about 0.15.
+    """
+    head = text[:8192]
+    return sum(c == "\ufffd" or unicodedata.category(c) in ("Cn", "Co") for c in head) / max(
+        1, len(head)
+    )
 
 
 def declared_charset(data: bytes) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -24,7 +25,7 @@ from index import sandbox
 from index.errors import InputError
 from index.language import detect_language
 from index.load import load, load_all, load_url
-from index.text import canonical
+from index.text import canonical, decode
 
 GERMAN = "Der Kreml hat zurückhaltend reagiert. Über die Gründe für den Schritt wurde geschwiegen."
 ENGLISH = "The ambassador was recalled to Moscow. Nobody explained the reasons for this step."
@@ -85,6 +86,30 @@ def test_german_in_every_usual_encoding(tmp_path: Path, encoding: str) -> None:
 def test_utf_16_of_either_byte_order(tmp_path: Path, byte_order: str) -> None:
     data = f"\ufeff{GERMAN}".encode(byte_order)
     assert load(written(tmp_path / "a.txt", data)).text == GERMAN
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-be", "UTF-16LE"])
+@pytest.mark.parametrize("text", [GERMAN, "Россия отозвала посла.", "使馆\n大使"])
+def test_utf_16_without_a_mark_is_read_where_it_is_declared(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding), encoding) == text
+
+
+@pytest.mark.parametrize("declared", ["utf-16", "utf-16be", "utf-32", "utf-7", "nonsense", None])
+def test_utf_8_is_read_whatever_is_declared(declared: str | None) -> None:
+    assert decode(GERMAN.encode(), declared) == GERMAN
+
+
+@pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff", b"\xff\xfe\0\0"])
+def test_bytes_at_random_after_a_byte_order_mark_are_no_text(tmp_path: Path, mark: bytes) -> None:
+    path = written(tmp_path / "a.txt", mark + random.Random(1).randbytes(20_000))
+    assert error_of(lambda: load(path)) == f"{path} {NOT_OURS}"
+    path = written(tmp_path / "b.txt", mark + b"\x01\0\0\0" * 100)
+    assert error_of(lambda: load(path)) == f"{path} {NOT_OURS}"
+
+
+def test_a_few_strange_characters_are_no_harm(tmp_path: Path) -> None:
+    text = f"{GERMAN} \ue000 \U000e1000 {GERMAN}"
+    assert load(written(tmp_path / "a.txt", text.encode("utf-16"))).text == text
 
 
 @pytest.mark.parametrize(
@@ -417,6 +442,8 @@ def test_a_missing_file_a_folder_and_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert error_of(lambda: load(tmp_path / "pipe")).endswith("pipe is not a regular file")
     assert "cannot be read" in error_of(lambda: load("a\0b"))
+    message = error_of(lambda: list(load_all(["a\0b"], on_skip=pytest.fail)))
+    assert message == r"a\x00b does not exist"
 
 
 def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -477,6 +504,13 @@ def test_a_parser_that_crashes_takes_only_itself_down(
     written(tmp_path / "pypdfium2.py", "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert error_of(lambda: load(path)).endswith("its parser broke off")
+
+
+def test_a_parser_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = pdf_of(tmp_path / "a.pdf", GERMAN)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+    reason = "its parser cannot be started (No such file or directory)"
+    assert error_of(lambda: load(path)) == f"{path} cannot be read: {reason}"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS holds on Linux only")
@@ -678,6 +712,14 @@ class Site(BaseHTTPRequestHandler):
                 GERMAN.encode("cp1252"),
             ),
             "/%C3%BCber?q=%C3%A4": (200, {"Content-Type": "text/plain"}, GERMAN.encode()),
+            "/wide": (
+                200,
+                {"Content-Type": "text/plain; charset=utf-16le"},
+                GERMAN.encode("utf-16-le"),
+            ),
+            "/bytes": (200, {"Content-Type": "application/octet-stream"}, b"%PDF-1.7 nonsense"),
+            "/bytes.docx": (200, {"Content-Type": "application/octet-stream"}, b"PK nonsense"),
+            "/bytes.txt": (200, {"Content-Type": "application/octet-stream"}, b"Ein Text, lang."),
             "/image": (200, {"Content-Type": "image/png"}, PNG),
             "/to-page": (302, {"Location": "/page"}, b""),
             "/to-file": (302, {"Location": "file:///etc/passwd"}, b""),
@@ -732,6 +774,7 @@ def test_a_web_page_is_read_by_its_content_type(site: str) -> None:
     assert load_url(f"{site}/a.md").text == "Head\n\nBody of it."
     assert load_url(f"{site}/text.html").text == "<b>as it is</b>"
     assert load_url(f"{site}/latin").text == GERMAN
+    assert load_url(f"{site}/wide").text == GERMAN
     assert load_url(f"{site}/über?q=ä#part").text == GERMAN
 
 
@@ -780,6 +823,15 @@ def test_a_server_that_drips_is_left(site: str, monkeypatch: pytest.MonkeyPatch)
 def test_a_page_over_the_limit_is_left(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(module._LIMITS, "html", 100)
     assert "is larger than" in error_of(lambda: load_url(f"{site}/page"))
+
+
+def test_the_limit_is_that_of_what_the_bytes_are(
+    site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(module._LIMITS, "text", 10)
+    for page in ("bytes", "bytes.docx"):
+        assert "is damaged, or no" in error_of(lambda page=page: load_url(f"{site}/{page}"))
+    assert "is larger than" in error_of(lambda: load_url(f"{site}/bytes.txt"))
 
 
 def test_addresses_among_paths_only_where_they_are_allowed(site: str) -> None:
