@@ -1,20 +1,37 @@
 """Which language a text is written in, by py3langid's naive Bayes over byte n-grams.
 
-It only names the language; it knows nothing of words, stems or stop words.
+German and English, which the bundled encoder knows, are preferred: of another language
+there must be clear signs. In names, lists and tables the nearest of ~140 languages wins by
+chance, but by little.
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
 DEFAULT_LANGUAGE = "en"
+PREFERRED = ("en", "de")
 
 HEAD = 20_000  # characters of a long text that are looked at from its beginning
 SAMPLES = 5  # and so many slices of SAMPLE characters from the rest
 SAMPLE = 2_000
-SHORT, USUAL = 200, ("de", "en")  # in so few characters, neighbours of these win by chance
-UNSURE = 0.05  # below this probability the best of ~100 languages is a guess
+UNSURE = 0.02  # a probability below this speaks for nothing
+CLEAR = 30.0
+"""So many times as likely as the likelier of PREFERRED must another language be.
+
+Measured: lists, tables, invoices and questions in German or English stay below 22, and
+100 characters of French, Dutch, Danish or Luxembourgish are above 300.
+"""
+IMPLAUSIBLE = frozenset(["vo", "zxx"])  # what tables of numbers and codes are taken for
+
+_GERMAN = re.compile(
+    r"\W*((ab|an|auf|aus|bei|bis|für|gegen|in|mit|nach|seit|über|um|und|von|vor|zu)\W+)?"
+    r"(wann|warum|weshalb|wieso|wer|wem|wessen|wo|woher|wohin|welche[mnrs]?)\b",
+    re.IGNORECASE,
+)
+"""Begins a question that is German whatever foreign names it holds."""
 
 
 @lru_cache(maxsize=1)
@@ -26,27 +43,27 @@ def _identifier() -> Any:
 
 
 def detect_language(text: str, among: tuple[str, ...] | None = None) -> str:
-    """The ISO 639-1 code of the language of ``text``, of those in ``among`` if given.
+    """The ISO 639-1 code of the language of ``text``.
 
-    Where nothing speaks for any of them (no letters, a lone name), the first of ``among``,
-    or English.
+    With ``among``, one of those: the likeliest; English, if it is one of them, for a text
+    that is clearly in none; the first, where nothing speaks for any (no letters).
     """
     fallback = among[0] if among else DEFAULT_LANGUAGE
     sample = _sample(text)
     if not any(character.isalpha() for character in sample):
         return fallback
     ranking: list[tuple[str, float]] = _identifier().rank(sample)
-    if among:
-        scores = dict(ranking)
-        return max(among, key=lambda code: scores.get(code, 0.0))  # the first of equals
-    if len(sample) < SHORT:
-        likely = [label for label, _ in ranking[:3]]
-        for code in likely:
-            if code in USUAL:
-                return code
-    # Labels of three letters have no ISO 639-1 code; zxx is "no language at all".
-    code, score = next((label, score) for label, score in ranking if len(label) == 2)
-    return fallback if score < UNSURE or ranking[0][0] == "zxx" else code
+    scores = dict(ranking)
+    if among and "de" in among and _GERMAN.match(sample):
+        return "de"
+    likeliest = max(among or PREFERRED, key=lambda code: scores.get(code, 0.0))
+    # Labels of three letters have no ISO 639-1 code.
+    other = next(label for label, _ in ranking if len(label) == 2)
+    if ranking[0][0] not in IMPLAUSIBLE and scores[other] > CLEAR * scores.get(likeliest, 0.0):
+        if not among:
+            return other
+        return DEFAULT_LANGUAGE if DEFAULT_LANGUAGE in among else likeliest
+    return likeliest if among or scores[likeliest] >= UNSURE else fallback
 
 
 def _sample(text: str) -> str:

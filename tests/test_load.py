@@ -385,9 +385,118 @@ def test_language_of_a_document(tmp_path: Path, text: str, language: str) -> Non
     assert load(written(tmp_path / "a.txt", text)).language == language
 
 
+INVOICE = """Rechnung Nr. 2024-0815
+Rechnungsdatum 12.03.2024
+1 Beratung 8 h 95,00
+Netto 805,00
+MwSt 19% 152,95
+Brutto 957,95
+IBAN DE12 3456 7890 1234 5678 90
+BIC COBADEFFXXX
+USt-IdNr. DE123456789
+Steuernummer 12/345/67890"""
+PRICES = "id,item,price,stock\n" + "".join(
+    f"{1000 + n},{item},{n * 7 % 13}.{n * 37 % 100:02},{n * 11 % 97}\n"
+    for n, item in enumerate("bolt nut washer bracket lamp toner pen cable plug fuse".split() * 40)
+)
+NAMES = "Smith, John\nMeyer, Klaus\nWright, Peter\nOtt, Sabine\nWalker, Emma\n"
+CODES = "".join(f"BK-{n * 7919 % 1000}-{'ABCDEF'[n % 6]} {n * 37 % 300}.50\n" for n in range(400))
+
+
+@pytest.mark.parametrize(
+    ("text", "languages"),
+    [
+        (INVOICE, {"de"}),
+        ("\n".join(sorted(INVOICE.split("\n"))[2:]), {"de"}),
+        (INVOICE * 20, {"de"}),
+        ("Milch\nBrot\nKäse\nÄpfel\nEier", {"de"}),
+        ("Luftdruck 1013 hPa\nFeuchte 45 %\nWind NW 3\nSicht 10 km", {"de"}),
+        (PRICES, {"en"}),
+        (PRICES[:200], {"en"}),
+        (NAMES, {"de", "en"}),
+        (NAMES * 30, {"de", "en"}),
+        (CODES, {"de", "en"}),
+    ],
+)
+def test_lists_tables_and_codes_are_in_a_language_that_the_encoder_knows(
+    text: str, languages: set[str]
+) -> None:
+    assert detect_language(text) in languages
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        (
+            "fr",
+            "La commission a adopté la proposition après un long débat. Les crédits seront "
+            "disponibles dès janvier et les travaux devraient commencer au printemps. Le maire a "
+            "précisé que les habitants du quartier seraient consultés avant le début du chantier.",
+        ),
+        (
+            "nl",
+            "De commissie heeft het voorstel na een lang debat aangenomen. Het geld is vanaf "
+            "januari beschikbaar en de werkzaamheden beginnen waarschijnlijk in het voorjaar. De "
+            "burgemeester zei dat de bewoners van de wijk eerst worden geraadpleegd.",
+        ),
+        (
+            "pl",
+            "Komisja przyjęła wniosek po długiej debacie. Środki będą dostępne od stycznia, a "
+            "prace powinny rozpocząć się wiosną. Burmistrz zapowiedział, że najpierw odbędą się "
+            "konsultacje z mieszkańcami dzielnicy, zwłaszcza w sprawie ruchu i parkowania.",
+        ),
+        (
+            "es",
+            "La comisión aprobó la propuesta tras un largo debate. Los fondos estarán disponibles "
+            "a partir de enero y las obras deberían comenzar en primavera. El alcalde precisó que "
+            "se consultará antes a los vecinos del barrio, sobre todo acerca del tráfico.",
+        ),
+        (
+            "da",
+            "Udvalget vedtog forslaget efter en lang debat. Pengene er til rådighed fra januar, og "
+            "arbejdet forventes at begynde til foråret. Borgmesteren sagde, at beboerne i "
+            "kvarteret først vil blive hørt, især om trafikken og parkeringen.",
+        ),
+        (
+            "lb",
+            "D'Kommissioun huet de Virschlag no enger laanger Diskussioun ugeholl. D'Suen sinn ab "
+            "Januar disponibel, an d'Aarbechte sollen am Fréijoer ufänken. De Buergermeeschter "
+            "huet gesot, datt d'Awunner vum Quartier als éischt gefrot ginn.",
+        ),
+        (
+            "ru",
+            "Комиссия после долгого обсуждения приняла предложение. Средства будут доступны с "
+            "января, а работы должны начаться весной. Мэр сообщил, что сначала спросят мнение "
+            "жителей района, прежде всего о движении и стоянках.",
+        ),
+    ],
+)
+def test_paragraphs_in_other_languages_are_known_as_such(language: str, text: str) -> None:
+    assert [detect_language(text[:length]) for length in (100, 300)] == [language] * 2
+
+
 @pytest.mark.parametrize(
     ("question", "language"),
     [
+        ("Wann?", "de"),
+        ("Bis wann?", "de"),
+        ("Wer war dabei?", "de"),
+        ("Was kostet das?", "de"),
+        ("Kündigungsfrist?", "de"),
+        ("Wo liegt Brooklyn Bridge?", "de"),
+        ("Wann traf Johnson Trudeau?", "de"),
+        ("Was will Macron in Moskau?", "de"),
+        ("Wer schrieb À la recherche du temps perdu?", "de"),
+        ("When?", "en"),
+        ("Was Wen Jiabao there?", "en"),
+        ("俄罗斯为什么召回大使？", "en"),
+        ("Почему Россия отозвала посла?", "en"),
+        ("Pourquoi la Russie a-t-elle rappelé son ambassadeur ?", "en"),
+        ("Où est le sommet ?", "en"),
+        ("¿Quién llamó a quién?", "en"),
+        ("Waarom heeft Rusland zijn ambassadeur teruggeroepen?", "en"),
+        ("När är toppmötet?", "en"),
+        ("Dlaczego Rosja odwołała ambasadora?", "en"),
         ("Why did Russia recall its ambassador?", "en"),
         ("Warum hat Russland seinen Botschafter abgezogen?", "de"),
         ("Warum?", "de"),
