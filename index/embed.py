@@ -7,6 +7,7 @@ is one name away; it is loaded by that library, prompts included.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ FloatMatrix = NDArray[np.float32]
 """Row vectors, shape (n, dimension)."""
 
 BUNDLED = Path(__file__).parent / "model"
+BUNDLED_NAME = "bundled"
 BATCH_TOKENS = 4096
 
 
@@ -60,22 +62,38 @@ class Encoder(Protocol):
 class SentenceTransformerEncoder:
     """A sentence-transformers model, in bfloat16 where the processor computes in it.
 
+    It is loaded when it is first needed, and may be shared by threads. ``name`` is that of
+    a model or its folder; None is the bundled one.
+
     Raises:
-        ModelError: the model is not there, or cannot be fetched.
+        ModelError: on first use: the model is not there, or cannot be fetched.
     """
 
     def __init__(self, name: str | Path | None = None) -> None:
-        self.name = str(name or BUNDLED.name)
-        self._model = _load(str(name or BUNDLED))
+        folder = name is not None and Path(name).is_dir()
+        self.name = str(Path(name).resolve() if folder and name else name or BUNDLED_NAME)
         self.languages = frozenset({"de", "en"}) if name is None else None
-        self.window = int(self._model.max_seq_length or 512)
-        self.dimension = int(self._model.get_embedding_dimension() or 0)
+        self._folder = str(BUNDLED) if name is None else self.name
+        self._lock = threading.RLock()  # both the tokenizer and the model keep state in calls
+
+    @cached_property
+    def _model(self) -> Any:
+        return _load(self._folder)
+
+    @property
+    def window(self) -> int:
+        return int(self._model.max_seq_length or 512)
+
+    @property
+    def dimension(self) -> int:
+        return int(self._model.get_embedding_dimension() or 0)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens not counted, nothing truncated."""
-        ids = self._model.tokenizer(
-            list(texts), add_special_tokens=False, truncation=False, verbose=False
-        )["input_ids"]
+        with self._lock:
+            ids = self._model.tokenizer(
+                list(texts), add_special_tokens=False, truncation=False, verbose=False
+            )["input_ids"]
         return [len(row) for row in ids]
 
     def passages(self, texts: Sequence[str], *, progress: str = "") -> FloatMatrix:
@@ -104,7 +122,7 @@ class SentenceTransformerEncoder:
     def _vectors(self, texts: Sequence[str], kind: str, progress: str) -> FloatMatrix:
         out = np.zeros((len(texts), self.dimension), np.float32)
         bar = tqdm(total=len(texts), desc=progress, disable=None if progress else True, delay=1)
-        with bar:
+        with bar, self._lock:
             for batch in self._batches(texts):
                 out[batch] = self._model.encode(
                     [texts[i] for i in batch],
@@ -121,23 +139,25 @@ class SentenceTransformerEncoder:
         prompt = self._prompt("query" if question else "document")
         found: list[Encoding | None] = [None] * len(texts)
         for batch in self._batches(texts):
-            rows = self._model.encode(
-                [texts[i] for i in batch],
-                prompt=prompt,
-                batch_size=len(batch),
-                output_value=None,
-                show_progress_bar=False,
-            )
-            marks = self._model.tokenizer(
-                [prompt + texts[i] for i in batch],
-                truncation=True,
-                max_length=self.window,
-                return_offsets_mapping=True,
-            )["offset_mapping"]
+            with self._lock:
+                rows = self._model.encode(
+                    [texts[i] for i in batch],
+                    prompt=prompt,
+                    batch_size=len(batch),
+                    output_value=None,
+                    show_progress_bar=False,
+                )
+                marks = self._model.tokenizer(
+                    [prompt + texts[i] for i in batch],
+                    truncation=True,
+                    max_length=self.window,
+                    return_offsets_mapping=True,
+                )["offset_mapping"]
             for i, row, mark in zip(batch, rows, marks, strict=True):
                 offsets = np.asarray(mark, np.int64).reshape(-1, 2) - len(prompt)
                 real = (offsets[:, 1] > offsets[:, 0]) & (offsets[:, 0] >= 0)
-                states = row["token_embeddings"][: len(offsets)].float().numpy()[real]
+                states = row["token_embeddings"][row["attention_mask"].bool()][: len(offsets)]
+                states = states.float().numpy()[real]
                 found[i] = Encoding(
                     unit(row["sentence_embedding"].float().numpy()), unit(states), offsets[real]
                 )
@@ -152,8 +172,9 @@ class SentenceTransformerEncoder:
         words, vectors = self._words
         if not words:
             return []
-        ids = self._model.tokenizer(word, add_special_tokens=False)["input_ids"]
-        if not ids:
+        with self._lock:
+            ids = self._model.tokenizer(word, add_special_tokens=False)["input_ids"]
+        if not ids or self._model.tokenizer.unk_token_id in ids:
             return []
         query = unit(self._input_vectors[ids].mean(0))
         near = vectors @ query
@@ -189,7 +210,8 @@ def _load(name: str) -> Any:
     from sentence_transformers import SentenceTransformer
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+    for library in ("sentence_transformers", "huggingface_hub"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     local = Path(name).is_dir()
     dtype = torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
     options = {"dtype": dtype, "attn_implementation": "eager"}

@@ -20,12 +20,3 @@ class Unreadable(Exception):
 
 class ModelError(BelegError):
     """An encoder or a language model cannot be loaded or does not fit the index."""
-
-
-class OptionalDependencyError(BelegError):
-    """A feature needs a package that is not installed."""
-
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"this needs the package {package}: install it with  pip install 'beleg[{extra}]'"
-        )

@@ -1,9 +1,10 @@
 """Keyword search: BM25 over stems, compounds and the words that translate a question.
 
 Each text is stemmed in its own language, with ß and umlauts folded. German compounds
-also count as their parts. A question's words are looked up under every language of the
-index; where the encoder's vocabulary knows near words in another language
-("ambassador" -> "botschafter"), these count too, by their nearness.
+also count as their parts; scripts without spaces between words count as pairs of
+characters. A question's words are looked up under every language of the index; where the
+encoder's vocabulary knows near words in another language ("ambassador" -> "botschafter"),
+these count too, by their nearness.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,34 @@ PART_WEIGHT = 0.8
 NEAR, NEAR_WEIGHT = 0.45, 0.9
 """A vocabulary neighbour counts from this cosine on, by this much of it."""
 
-_WORD = re.compile(r"\w+(?:[.,]\d+)*", re.UNICODE)
+_VOWEL_SIGNS = "".join(
+    chr(code)
+    for low, high in (
+        (0x0780, 0x07BF),  # Thaana
+        (0x0900, 0x109F),  # Indic, Thai, Lao, Tibetan, Myanmar
+        (0x1700, 0x1AAF),  # Philippine, Khmer, Tai
+        (0x1B00, 0x1CFF),  # Balinese to Vedic
+        (0x3099, 0x309A),  # voiced kana
+        (0xA800, 0xABFF),  # Javanese, Cham, Meetei
+    )
+    for code in range(low, high + 1)
+    if unicodedata.category(chr(code)) in ("Mn", "Mc")
+)
+"""Marks that are part of the spelling; \\w does not match them."""
+_JOINER = "\u200d"
+"""Within an Indic word, it only asks for a ligature."""
+
+_SPACELESS = (
+    "\u0e01-\u0e3a\u0e40-\u0e4e"  # Thai, without ฿ and digits
+    "\u0e81-\u0ece"  # Lao
+    "\u1000-\u103f\u1050-\u108f\u109a-\u109d\ua9e0-\ua9ef\ua9fa-\ua9fe\uaa60-\uaa7f"  # Myanmar
+    "\u1780-\u17d3\u17d7\u17dc\u17dd"  # Khmer
+    "\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # kana, without ・
+    "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
+)
+_RUN = re.compile(f"[{_SPACELESS}]+")
+_CHARACTER = re.compile(f".[{_VOWEL_SIGNS}]*")
+_WORD = re.compile(rf"\w[\w{_VOWEL_SIGNS}]*(?:[.,]\d+)*")
 
 STEMMERS = {
     "ar": "arabic", "ca": "catalan", "da": "danish", "de": "german", "el": "greek",
@@ -71,9 +100,12 @@ STOP_WORDS: Mapping[str, frozenset[str]] = {
 
 
 def fold(text: str) -> str:
-    """Lower case, ß as ss, no accents: "Größe" -> "grosse"."""
-    decomposed = unicodedata.normalize("NFD", text.casefold())
-    return "".join(c for c in decomposed if not unicodedata.combining(c))
+    """Lower case, ß as ss, no accents: "Größe" -> "grosse". Vowel signs stay."""
+    folded = unicodedata.normalize("NFD", text.casefold()).replace(_JOINER, "")
+    for mark in set(folded):
+        if unicodedata.combining(mark) and mark not in _VOWEL_SIGNS:
+            folded = folded.replace(mark, "")
+    return unicodedata.normalize("NFC", folded)  # as the stemmers spell vowel signs
 
 
 @lru_cache(maxsize=64)
@@ -83,9 +115,15 @@ def _stemmer(language: str) -> Any:
     return Stemmer.Stemmer(STEMMERS[language]) if language in STEMMERS else None
 
 
+def _pairs(run: re.Match[str]) -> str:
+    """The overlapping pairs of a run's characters, set apart: "北京大" -> " 北京 京大 "."""
+    characters = _CHARACTER.findall(run[0])
+    return f" {' '.join(map(''.join, pairwise(characters))) or run[0]} "
+
+
 def words(text: str) -> list[str]:
-    """The folded words and numbers of a text, in order."""
-    return _WORD.findall(fold(text))
+    """The folded words and numbers of a text, in order; pairs where no spaces part words."""
+    return _WORD.findall(_RUN.sub(_pairs, fold(text)))
 
 
 @lru_cache(maxsize=200_000)

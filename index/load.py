@@ -10,7 +10,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -88,7 +89,8 @@ def load_url(url: str) -> Document:
     try:
         data, kind, charset = _fetch(url)
         title = _printable(_path_of(url).stem) or name
-        return _document(data, kind=kind, source=name, fallback=title, charset=charset)
+        document = _document(data, kind=kind, source=name, fallback=title, charset=charset)
+        return replace(document, path=name)
     except Unreadable as error:
         raise InputError(f"{name} {error}") from None
 
@@ -98,16 +100,15 @@ def load_all(
     *,
     on_skip: Callable[[str], None],
     urls: bool = False,
-    taken: MutableMapping[str, str] | None = None,
+    taken: Mapping[str, str] | None = None,
 ) -> Iterator[Document]:
     """Read files, folders (recursively, in the order of names) and, with ``urls``, URLs.
 
     A file that stands at several places is read once, whatever the links that lead to it.
     Its source is its name, or for one in a given folder the path from there; where another
     file has that source already, it is as much more of its own path as makes it different.
-    ``taken`` says which sources others have: it maps each to its file's real path (URLs to
-    themselves, sources of no file to ""), and those given here are added to it. A file in
-    it keeps its source.
+    ``taken`` maps the sources that others have to their ``Document.path``. A file in it
+    keeps its source.
 
     Raises InputError for a path named here that cannot be read; that one does not exist is
     found before the first is read. A file in a folder that cannot be read, or a link that
@@ -121,12 +122,12 @@ def load_all(
                 raise InputError(f"{_printable(str(path))} is a web address, not a file")
         elif not os.path.exists(path):
             raise InputError(f"{_printable(str(path))} does not exist")
-    sources = _Sources({} if taken is None else taken)
+    sources = _Sources(taken or {})
     for path in given:
         if _is_url(path):
             if sources.is_new(str(path)):
                 document = load_url(str(path))
-                sources.add(document.source, document.source)
+                sources.add(document)
                 yield document
         elif os.path.isdir(path):
             yield from _load_folder(Path(path), on_skip, sources)
@@ -140,8 +141,8 @@ def load_all(
 class _Sources:
     """What has been read in one call of ``load_all``, and which file has which source."""
 
-    def __init__(self, taken: MutableMapping[str, str]) -> None:
-        self._taken = taken
+    def __init__(self, taken: Mapping[str, str]) -> None:
+        self._taken = dict(taken)
         self._source_of = {real: source for source, real in taken.items()}
         self._read: set[str] = set()
 
@@ -162,15 +163,15 @@ class _Sources:
         ]
         return next((end for end in ends if end not in self._taken), ends[-1])
 
-    def add(self, source: str, real: str) -> None:
-        self._taken[source] = real
-        self._source_of[real] = source
+    def add(self, document: Document) -> None:
+        self._taken[document.source] = document.path
+        self._source_of[document.path] = document.source
 
 
 def _load_as(path: Path, length: int, sources: _Sources) -> Document:
     """Read a file under the source that is chosen for it. Raises InputError."""
     document = _load_file(path, sources.choose(path, length))
-    sources.add(document.source, os.path.realpath(path))
+    sources.add(document)
     return document
 
 
@@ -179,7 +180,8 @@ def _load_file(path: Path, source: str) -> Document:
     try:
         data, kind = _read(path)
         fallback = _printable(path.stem)
-        return _document(data, kind=kind, source=source, fallback=fallback, charset=None)
+        document = _document(data, kind=kind, source=source, fallback=fallback, charset=None)
+        return replace(document, path=os.path.realpath(path))
     except Unreadable as error:
         raise InputError(f"{name} {error}") from None
 

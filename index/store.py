@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,26 +21,29 @@ import numpy as np
 from cachetools import LRUCache
 
 from index.dense import DenseIndex
-from index.embed import BUNDLED, Encoder, Encoding, FloatMatrix, SentenceTransformerEncoder
+from index.embed import BUNDLED_NAME, Encoder, Encoding, FloatMatrix, SentenceTransformerEncoder
 from index.errors import InputError, ModelError
 from index.fuse import fuse, ranks
 from index.language import detect_language
 from index.lexical import Compounds, KeywordIndex, question_words, terms, words
 from index.load import load_all
 from index.split import passages as split
+from index.text import canonical
 from index.types import Document, Hit, Passage, Span
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "beleg.sqlite"
 POOL = 50
 """Candidates that each channel may put forward."""
+WINDOW = 256
+"""The most tokens of a passage, whatever more the encoder could take in."""
 QUESTION_LIMIT = 2_000
 """The longest question, in characters."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS documents (
-  id TEXT PRIMARY KEY, source TEXT NOT NULL UNIQUE, title TEXT NOT NULL,
+  id TEXT PRIMARY KEY, source TEXT NOT NULL UNIQUE, path TEXT NOT NULL, title TEXT NOT NULL,
   language TEXT NOT NULL, pages TEXT NOT NULL, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS passages (
   id INTEGER PRIMARY KEY, document TEXT NOT NULL REFERENCES documents(id) ON DELETE CASCADE,
@@ -84,6 +87,23 @@ class View:
     def keywords(self) -> KeywordIndex:
         return KeywordIndex([self.terms(passage.text, passage) for passage in self.passages])
 
+    @cached_property
+    def _rows(self) -> dict[int, int]:
+        return {id(passage): row for row, passage in enumerate(self.passages)}
+
+    def sentence_vectors(self, passage: Passage) -> FloatMatrix:
+        """Unit vectors of the sentences of one of this view's passages."""
+        row = self._rows[id(passage)]
+        return self.sentences.vectors[self.first_sentence[row] : self.first_sentence[row + 1]]
+
+    def before(self, passage: Passage) -> Span | None:
+        """The sentence that stands before a passage in its document."""
+        row = self._rows[id(passage)] - 1
+        if row < 0 or self.passages[row].document is not passage.document:
+            return None
+        ended = [span for span in self.passages[row].sentences if span.end <= passage.start]
+        return ended[-1] if ended else None
+
     def terms(self, text: str, passage: Passage) -> list[str]:
         """The index terms of a text that stands in ``passage``."""
         return terms(text, passage.document.language, self.compounds)
@@ -105,58 +125,96 @@ class PassageIndex:
         self._db = self._connect()
         self.encoder: Encoder = encoder if encoder is not None else SentenceTransformerEncoder()
         self._encodings: LRUCache[str, Encoding] = LRUCache(maxsize=256)
-        with self._lock, self._db:
+        with self._told():
             self._db.executescript(_TABLES)
-            self._check_manifest()
-        self._view = self._read()
+            self._dimension = self._check_manifest()
+        self._refresh()
+
+    @staticmethod
+    def exists(path: str | Path) -> bool:
+        """Whether there is an index in the folder ``path``."""
+        return (Path(path) / FILE).is_file()
 
     @classmethod
-    def open(cls, path: str | Path, *, model: str | None = None) -> Self:
+    def open(cls, path: str | Path, *, model: str | None = None, create: bool = False) -> Self:
         """Open an index folder with ``model``, or else with the encoder it was made with.
+
+        The encoder is loaded when it is first needed. ``create`` makes an index where there
+        is none.
 
         Raises:
             InputError: there is no index.
             ModelError: the index was made with another encoder.
         """
         file = Path(path) / FILE
-        if not file.is_file():
+        if not cls.exists(path):
+            if create:
+                return cls(path, encoder=SentenceTransformerEncoder(model))
             raise InputError(f"no index in {path}: make one with  beleg add PATH --index {path}")
-        with closing(sqlite3.connect(file)) as db:
-            try:
+        try:
+            with closing(sqlite3.connect(file)) as db:
                 row = db.execute("SELECT value FROM manifest WHERE key = 'encoder'").fetchone()
-            except sqlite3.DatabaseError as error:
-                raise InputError(f"{file} is not an index: {error}") from error
-        name = model or (row[0] if row and row[0] != BUNDLED.name else None)
+        except sqlite3.Error as error:
+            raise InputError(f"{file} is not an index, or cannot be read: {error}") from error
+        name = model or (row[0] if row and row[0] != BUNDLED_NAME else None)
         return cls(path, encoder=SentenceTransformerEncoder(name))
 
-    def _connect(self) -> sqlite3.Connection:
-        if self.path is None:
-            return sqlite3.connect(":memory:", check_same_thread=False)
-        file = self.path / FILE
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """One transaction; what SQLite complains of becomes an InputError."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            with self._lock, self._db:
+                yield
+        except sqlite3.Error as error:
+            raise InputError(f"the index in {self.path or 'memory'}: {error}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            if self.path is not None:
+                self.path.mkdir(parents=True, exist_ok=True)
+            file = self.path / FILE if self.path is not None else ":memory:"
             db = sqlite3.connect(file, check_same_thread=False, timeout=30)
-            db.execute("PRAGMA foreign_keys = ON")
+            db.execute("PRAGMA foreign_keys = ON")  # removing a document removes its passages
             db.execute("SELECT count(*) FROM sqlite_master")
         except (OSError, sqlite3.DatabaseError) as error:
             raise InputError(f"cannot use {self.path} as an index: {error}") from error
         return db
 
-    def _check_manifest(self) -> None:
-        wanted = {
-            "schema": str(SCHEMA),
-            "encoder": self.encoder.name,
-            "dimension": str(self.encoder.dimension),
-        }
-        held = dict(self._db.execute("SELECT key, value FROM manifest"))
-        if not held:
-            self._db.executemany("INSERT INTO manifest VALUES (?, ?)", wanted.items())
-        for key, value in wanted.items():
-            if held.get(key, value) != value:
-                raise ModelError(
-                    f"this index has {key} {held[key]!r}, not {value!r}:"
-                    " name its own with --model, or make a new index"
-                )
+    def _check_manifest(self) -> int:
+        """The dimension of the vectors here; a new index is given its manifest."""
+        query = "SELECT key, value FROM manifest"
+        if not self._db.execute(query).fetchall():
+            made = {
+                "schema": str(SCHEMA),
+                "encoder": self.encoder.name,
+                "dimension": str(self.encoder.dimension),
+            }
+            # Another process may be as far as we are.
+            self._db.executemany("INSERT OR IGNORE INTO manifest VALUES (?, ?)", made.items())
+        held = dict(self._db.execute(query))
+        if held["schema"] != str(SCHEMA):
+            raise InputError(
+                f"the index in {self.path} is of version {held['schema']}, this Beleg writes"
+                f" {SCHEMA}: make a new one"
+            )
+        if held["encoder"] != self.encoder.name:
+            raise ModelError(
+                f"the index was made with the encoder {held['encoder']!r}, not"
+                f" {self.encoder.name!r}: name its own with --model, or make a new index"
+            )
+        return int(held["dimension"])
+
+    def check_encoder(self) -> None:
+        """Load the encoder now, not at the first question.
+
+        Raises:
+            ModelError: it cannot be loaded, or its vectors are not those of the index.
+        """
+        if self.encoder.dimension != self._dimension:
+            raise ModelError(
+                f"the encoder {self.encoder.name!r} gives vectors of {self.encoder.dimension}"
+                f" numbers, the index has {self._dimension}: make a new index"
+            )
 
     # --- changing ---
 
@@ -169,8 +227,9 @@ class PassageIndex:
     ) -> list[Document]:
         """Load, split and embed documents; those already there unchanged are left alone.
 
-        A document of the same source but other text replaces the old one. Returns the
-        documents read.
+        A file that was added before and has changed replaces what it was; another file of
+        the same name is given a longer source (see index.load). A ``Document`` replaces the
+        one of the same source. Returns the documents read.
 
         Raises:
             InputError: a path cannot be read, or holds nothing to read.
@@ -178,20 +237,24 @@ class PassageIndex:
         paths = list(paths)
         given = [item for item in paths if isinstance(item, Document)]
         named = [item for item in paths if not isinstance(item, Document)]
+        with self._told():
+            taken = dict(self._db.execute("SELECT source, path FROM documents").fetchall())
         if named:
-            given += load_all(named, on_skip=on_skip, urls=urls)
-        with self._lock:
+            given += load_all(named, on_skip=on_skip, urls=urls, taken=taken)
+        self.check_encoder()
+        with self._told():
             held = {row[0] for row in self._db.execute("SELECT id FROM documents")}
             fresh = {document.id: document for document in given if document.id not in held}
             if fresh:
                 self._embed(list(fresh.values()))
-                self._view = self._read()
+        if fresh:
+            self._refresh()
         return given
 
     def _embed(self, documents: Sequence[Document]) -> None:
         found: list[tuple[Document, list[Passage]]] = []
         for document in documents:
-            window = self.encoder.window - 2  # the model adds two special tokens
+            window = min(self.encoder.window, WINDOW) - 2  # the model adds two special tokens
             count = self.encoder.count_tokens
             found.append((document, split(document, window=window, count_tokens=count)))
         passages = [passage for _, parts in found for passage in parts]
@@ -203,66 +266,76 @@ class PassageIndex:
         unique = list(dict.fromkeys([passage.text for passage in passages] + sentences))
         vectors = self.encoder.passages(unique, progress="embedding")
         row = {text: i for i, text in enumerate(unique)}
-        with self._db:
-            for document, parts in found:
-                self._db.execute("DELETE FROM documents WHERE source = ?", (document.source,))
+        for document, parts in found:
+            self._db.execute("DELETE FROM documents WHERE source = ?", (document.source,))
+            self._db.execute(
+                "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    document.id,
+                    document.source,
+                    document.path,
+                    document.title,
+                    document.language,
+                    json.dumps(document.pages),
+                    document.text,
+                ),
+            )
+            for passage in parts:
+                spans = [(span.start, span.end) for span in passage.sentences]
+                inner = [row[document.text[start:end]] for start, end in spans]
                 self._db.execute(
-                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO passages (document, start, end, sentences, vector,"
+                    " sentence_vectors) VALUES (?, ?, ?, ?, ?, ?)",
                     (
                         document.id,
-                        document.source,
-                        document.title,
-                        document.language,
-                        json.dumps(document.pages),
-                        document.text,
+                        passage.start,
+                        passage.end,
+                        json.dumps(spans),
+                        vectors[row[passage.text]].tobytes(),
+                        vectors[inner].tobytes(),
                     ),
                 )
-                for passage in parts:
-                    spans = [(span.start, span.end) for span in passage.sentences]
-                    inner = [row[document.text[start:end]] for start, end in spans]
-                    self._db.execute(
-                        "INSERT INTO passages (document, start, end, sentences, vector,"
-                        " sentence_vectors) VALUES (?, ?, ?, ?, ?, ?)",
-                        (
-                            document.id,
-                            passage.start,
-                            passage.end,
-                            json.dumps(spans),
-                            vectors[row[passage.text]].tobytes(),
-                            vectors[inner].tobytes(),
-                        ),
-                    )
 
-    def remove(self, document: str) -> None:
-        """Remove a document by its id or source. Raises InputError if it is not there."""
-        with self._lock:
-            with self._db:
+    def remove(self, *documents: str) -> None:
+        """Remove documents by their ids or sources, all or none.
+
+        Raises:
+            InputError: one of them is not there.
+        """
+        with self._told():
+            for document in documents:
                 gone = self._db.execute(
                     "DELETE FROM documents WHERE id = ?1 OR source = ?1", (document,)
                 )
-            if not gone.rowcount:
-                raise InputError(f"no document {document!r} in this index")
-            self._view = self._read()
+                if not gone.rowcount:
+                    raise InputError(f"no document {document!r} in this index")
+        self._refresh()
 
     def fork(self) -> Self:
         """A copy in memory that shares the encoder; changing it leaves this one alone."""
         copy = type(self)(encoder=self.encoder)
-        with self._lock:
+        with self._told():
             self._db.backup(copy._db)
-        copy._db.execute("PRAGMA foreign_keys = ON")
-        copy._view = self._view
+            copy._view = self._view
         return copy
 
     def close(self) -> None:
         self._db.close()
 
+    def _refresh(self) -> None:
+        """Show what was committed."""
+        with self._told():
+            self._db.execute("BEGIN")  # all of it must be of one state
+            self._view = self._read()
+
     def _read(self) -> View:
         """Everything from SQLite, made searchable."""
-        size = self.encoder.dimension
+        size = self._dimension
         documents = {
-            key: Document(text, source, title, language, tuple(json.loads(pages)))
-            for key, source, title, language, pages, text in self._db.execute(
-                "SELECT id, source, title, language, pages, text FROM documents ORDER BY rowid"
+            key: Document(text, source, title, language, tuple(json.loads(pages)), path)
+            for key, source, path, title, language, pages, text in self._db.execute(
+                "SELECT id, source, path, title, language, pages, text FROM documents"
+                " ORDER BY rowid"
             )
         }
         passages: list[Passage] = []
@@ -304,13 +377,7 @@ class PassageIndex:
         Raises:
             InputError: the question is empty or longer than QUESTION_LIMIT.
         """
-        text = " ".join(question.split())
-        if not any(c.isalnum() for c in text):
-            raise InputError("the question is empty: ask something")
-        if len(text) > QUESTION_LIMIT:
-            raise InputError(
-                f"the question has {len(text):,} characters; {QUESTION_LIMIT:,} is the most"
-            )
+        text = check_question(question)
         view = view or self._view
         language = detect_language(text, among=("de", "en"))
         found = question_words(text, language, view.languages, self.encoder, view.compounds)
@@ -374,3 +441,19 @@ class PassageIndex:
         from index.langchain import PassageRetriever
 
         return PassageRetriever(index=self, k=k)
+
+
+def check_question(question: str) -> str:
+    """The question on one line, in canonical form.
+
+    Raises:
+        InputError: it is empty or longer than QUESTION_LIMIT.
+    """
+    text = " ".join(canonical(question).split())
+    if not any(c.isalnum() for c in text):
+        raise InputError("the question is empty: ask something")
+    if len(text) > QUESTION_LIMIT:
+        raise InputError(
+            f"the question has {len(text):,} characters; {QUESTION_LIMIT:,} is the most"
+        )
+    return text

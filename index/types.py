@@ -10,13 +10,20 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from index.errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
     """A text to answer from; ``text`` is canonical: every offset refers to it.
 
     ``language`` is an ISO 639-1 code, ``pages`` the start offset of each page (empty
-    for formats without pages).
+    for formats without pages), ``path`` the real path or the address it was read from
+    (empty if from neither), ``id`` the first 16 hexadecimal digits of the SHA-256 of
+    source and text.
+
+    Raises:
+        InputError: the text is not Unicode text: it holds half of a surrogate pair.
     """
 
     text: str = field(repr=False)
@@ -24,12 +31,16 @@ class Document:
     title: str
     language: str = "en"
     pages: tuple[int, ...] = ()
+    path: str = field(default="", compare=False, repr=False)
+    id: str = field(init=False, compare=False)
 
-    @property
-    def id(self) -> str:
-        """The first 16 hexadecimal digits of the SHA-256 of source and text."""
-        digest = hashlib.sha256(f"{self.source}\0{self.text}".encode("utf-8", "surrogatepass"))
-        return digest.hexdigest()[:16]
+    def __post_init__(self) -> None:
+        try:
+            digest = hashlib.sha256(self.source.encode("utf-8", "surrogatepass") + b"\0")
+            digest.update(self.text.encode("utf-8"))
+        except UnicodeEncodeError:
+            raise InputError(f"{self.source!r} holds half of a surrogate pair: not text") from None
+        object.__setattr__(self, "id", digest.hexdigest()[:16])
 
     def page_at(self, offset: int) -> int | None:
         """The 1-based page that holds ``offset``; None for a document without pages."""

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Self
 
 from index.embed import SentenceTransformerEncoder
-from index.store import PassageIndex, View
-from index.types import Document
+from index.errors import InputError
+from index.load import load_all
+from index.store import PassageIndex
+from index.types import Document, Hit
 from rag.answer import Answer
 from rag.extract import PASSAGES, Ranker, extract
 from rag.language import REFUSAL, UNKNOWN_LANGUAGE
@@ -51,8 +53,9 @@ class Chatbot:
             InputError: a path cannot be read, or holds nothing to read.
             ModelError: the encoder cannot be loaded.
         """
+        documents = list(load_all(paths, urls=urls, on_skip=on_skip))  # bad paths fail at once
         index = PassageIndex(encoder=SentenceTransformerEncoder(model))
-        index.add(paths, urls=urls, on_skip=on_skip)
+        index.add(documents)
         return cls(index)
 
     @classmethod
@@ -60,24 +63,36 @@ class Chatbot:
         """Open the index in the folder ``index``.
 
         Raises:
-            InputError: there is none.
-            ModelError: it was made with another encoder than ``model``.
+            InputError: there is none, or it holds no documents.
+            ModelError: it was made with another encoder than ``model``, or that cannot be
+                loaded.
         """
-        return cls(PassageIndex.open(index, model=model))
+        opened = PassageIndex.open(index, model=model)
+        if not opened.documents:
+            raise InputError(f"the index in {index} is empty: beleg add PATH --index {index}")
+        opened.check_encoder()
+        return cls(opened)
 
     @property
     def documents(self) -> Sequence[Document]:
         return self.index.documents
 
     def add(
-        self, paths: Iterable[str | Path], *, on_skip: Callable[[str], None] = _silent
+        self,
+        paths: Iterable[str | Path],
+        *,
+        urls: bool = False,
+        on_skip: Callable[[str], None] = _silent,
     ) -> list[Document]:
-        """Add files or folders; returns the documents read. Raises InputError."""
-        return self.index.add(paths, on_skip=on_skip)
+        """Add files or folders, and http(s) addresses where ``urls`` allows them.
 
-    def remove(self, document: str) -> None:
-        """Remove a document by its id or source. Raises InputError if it is not there."""
-        self.index.remove(document)
+        Returns the documents read. Raises InputError.
+        """
+        return self.index.add(paths, urls=urls, on_skip=on_skip)
+
+    def remove(self, *documents: str) -> None:
+        """Remove documents by id or source, all or none. Raises InputError if one is missing."""
+        self.index.remove(*documents)
 
     def fork(self) -> Self:
         """A copy in memory that shares the encoder; changing it leaves this one alone."""
@@ -97,13 +112,12 @@ class Chatbot:
         hits = self.index.search(query, PASSAGES, view=view)
         searched = time.perf_counter()
         found = extract(self.index, view, query, hits, self.ranker)
-        answered = bool(found.citations) and found.confidence >= self.ranker.threshold
-        citations = found.citations if answered else ()
+        citations = found.citations if found.answers else ()
         text = " ".join(f"{' '.join(c.quote.split())} [{c.marker}]" for c in citations)
         return Answer(
             question=question,
             language=query.language,
-            answered=answered,
+            answered=bool(citations),
             text=text or REFUSAL[query.language],
             mode="extractive",
             citations=citations,
@@ -113,17 +127,16 @@ class Chatbot:
                 "search": searched - started,
                 "answer": time.perf_counter() - searched,
             },
-            notice=self._notice(view, query.language),
+            notice=self._notice(hits, query.language),
         )
 
-    def _notice(self, view: View, language: str) -> str:
+    def _notice(self, hits: Sequence[Hit], language: str) -> str:
+        """A line where the best passage is in a language that the encoder does not know."""
         known = self.index.encoder.languages
-        strange = [d for d in view.documents if known is not None and d.language not in known]
-        if not strange:
+        if known is None or not hits or hits[0].passage.document.language in known:
             return ""
-        return UNKNOWN_LANGUAGE[language].format(
-            title=strange[0].source, language=strange[0].language
-        )
+        document = hits[0].passage.document
+        return UNKNOWN_LANGUAGE[language].format(title=document.source, language=document.language)
 
     def stream(
         self, question: str, history: Sequence[tuple[str, Answer]] = ()

@@ -18,12 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.late import late_scores, sentence_tokens, token_weights
-from index.lexical import STOP_WORDS, fold, words
 from index.store import PassageIndex, Query, View
-from index.types import Hit, Passage, Span
+from index.types import Hit, Passage
 from rag.answer import Citation
-from rag.language import asks_for, offers, points_back
+from rag.features import CONFIDENCE_INPUTS, FEATURES, Scored, score_sentences
+from rag.language import points_back
 
 PASSAGES = 10
 """Passages whose sentences are weighed."""
@@ -33,18 +32,9 @@ NEIGHBOUR = 0.35
 ANOTHER = 0.7
 """A sentence elsewhere is cited too from this share of the best one's probability on."""
 CITATIONS = 3
-
-FEATURES = (
-    "passage_late", "passage_all", "passage_keywords", "sentence", "vector", "plain",
-    "weighted", "keywords", "before", "after", "number", "time", "person", "reason", "length",
-)  # fmt: skip
-KINDS = ("number", "time", "person", "reason")
-CONFIDENCE_FEATURES = (
-    "passage_all", "passage_keywords", "sentence", "vector", "plain", "weighted",
-)  # fmt: skip
-ACROSS = "across"
-"""The confidence model's one further input: 1 where question and document differ in language,
-since scores are lower there."""
+KEYWORDS_ENOUGH = 0.5
+"""Where the encoder does not know the language: the share of the question's words, by idf,
+that a sentence must hold to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,81 +53,13 @@ class Ranker:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """A sentence of one hit, with its features, (len(FEATURES),).
-
-    ``across`` says that its document is not in the question's language.
-    """
-
-    hit: Hit
-    position: int
-    features: NDArray[np.float32]
-    across: bool
-
-    @property
-    def span(self) -> Span:
-        return self.hit.passage.sentences[self.position]
-
-    @property
-    def text(self) -> str:
-        return self.hit.passage.document.text[self.span.start : self.span.end]
-
-
-@dataclass(frozen=True, slots=True)
 class Extract:
-    """What the answerer found: citations, best first, and how sure it is, 0 to 1."""
+    """What the answerer found: citations, best first, how sure it is, 0 to 1, and whether
+    that is sure enough to answer."""
 
     citations: tuple[Citation, ...]
     confidence: float
-
-
-def score_sentences(
-    index: PassageIndex, view: View, query: Query, hits: Sequence[Hit]
-) -> list[Scored]:
-    """Every sentence of the hits with its features, in the order of hits and text."""
-    if not hits:
-        return []
-    stop = STOP_WORDS.get(query.language, frozenset())
-    weights = token_weights(
-        query.text, query.encoding, lambda token: token.isalnum() and fold(token) not in stop
-    )
-    known, kind = frozenset(words(query.text)), asks_for(query.text)
-    rows = {id(passage): row for row, passage in enumerate(view.passages)}
-    found: list[Scored] = []
-    encodings = index.encodings([hit.passage for hit in hits])
-    for hit, encoding in zip(hits, encodings, strict=True):
-        passage = hit.passage
-        late = late_scores(query.encoding, weights, sentence_tokens(passage, encoding))
-        texts = [passage.document.text[span.start : span.end] for span in passage.sentences]
-        held = [set(view.terms(text, passage)) for text in texts]
-        keywords = view.keywords.coverage(held, query.words)
-        passage_keywords = view.keywords.coverage([set().union(*held)], query.words)[0]
-        row = view.first_sentence[rows[id(passage)]]
-        own = view.sentences.vectors[row : row + len(texts)] @ query.encoding.vector
-        beside = np.concatenate(([EDGE], late.weighted, [EDGE]))
-        for i, text in enumerate(texts):
-            values = {
-                "passage_late": late.weighted.max(),
-                "passage_all": late.passage,
-                "passage_keywords": passage_keywords,
-                "sentence": own[i],
-                "vector": late.vector[i],
-                "plain": late.plain[i],
-                "weighted": late.weighted[i],
-                "keywords": keywords[i],
-                "before": beside[i],
-                "after": beside[i + 2],
-                "length": math.log(max(3, len(text.split()))),
-            }
-            values.update({k: offers(k, text, known) if k == kind else 0.0 for k in KINDS})
-            features = np.asarray([values[name] for name in FEATURES], np.float32)
-            across = passage.document.language != query.language
-            found.append(Scored(hit, i, features, across))
-    return found
-
-
-EDGE = 0.3
-"""What the neighbour beyond a passage's edge is taken to score."""
+    answers: bool
 
 
 def rank(sentences: Sequence[Scored], ranker: Ranker) -> NDArray[np.float64]:
@@ -148,20 +70,10 @@ def rank(sentences: Sequence[Scored], ranker: Ranker) -> NDArray[np.float64]:
     return np.asarray(raised / raised.sum(), np.float64)
 
 
-def confidence_features(best: Scored) -> NDArray[np.float32]:
-    """The inputs of the confidence model, (len(CONFIDENCE_FEATURES) + 1,): ACROSS is last."""
-    chosen = best.features[[FEATURES.index(name) for name in CONFIDENCE_FEATURES]]
-    return np.append(chosen, np.float32(best.across))
-
-
 def confidence(best: Scored, ranker: Ranker) -> float:
     """The probability that the best sentence answers (logistic regression)."""
-    logit = ranker.confidence["intercept"] + sum(
-        ranker.confidence[name] * float(value)
-        for name, value in zip(
-            (*CONFIDENCE_FEATURES, ACROSS), confidence_features(best), strict=True
-        )
-    )
+    weights = [ranker.confidence[name] for name in CONFIDENCE_INPUTS]
+    logit = ranker.confidence["intercept"] + float(np.dot(weights, best.confidence_inputs()))
     return 1 / (1 + math.exp(-logit))
 
 
@@ -176,46 +88,50 @@ def extract(
     ranker = ranker or Ranker.bundled()
     sentences = score_sentences(index, view, query, hits[:PASSAGES])
     if not sentences:
-        return Extract((), 0.0)
+        return Extract((), 0.0, False)
     languages = index.encoder.languages
     best_language = hits[0].passage.document.language
     if languages is not None and best_language not in languages:
-        keywords = FEATURES.index("keywords")
-        chance = np.asarray([float(s.features[keywords]) for s in sentences])
-        sure = float(chance.max())
+        chance = np.asarray([s["keywords"] for s in sentences])
+        sure, enough = float(chance.max()), KEYWORDS_ENOUGH
     else:
         chance = rank(sentences, ranker)
         sure = confidence(sentences[int(chance.argmax())], ranker)
+        enough = ranker.threshold
     citations: list[Citation] = []
-    taken: list[tuple[str, int, int]] = []
     for i in np.argsort(-chance, kind="stable"):
         if len(citations) == CITATIONS or chance[i] < ANOTHER * chance.max():
             break
         passage = sentences[i].hit.passage
-        start, end = quote_span(sentences, chance, int(i))
-        key = (passage.document.id, start, end)
-        if any(key[0] == d and start < b and a < end for d, a, b in taken):
+        start, end = quote_span(view, sentences, chance, int(i))
+        quote = passage.document.text[start:end]
+        if any(
+            quote == c.quote or (c.document is passage.document and start < c.end and c.start < end)
+            for c in citations
+        ):
             continue
-        taken.append(key)
         citations.append(
             Citation(
                 marker=len(citations) + 1,
                 document=passage.document,
                 start=start,
                 end=end,
-                quote=passage.document.text[start:end],
-                passage_start=passage.start,
+                quote=quote,
+                passage_start=min(start, passage.start),
                 passage_end=passage.end,
                 score=float(chance[i]),
             )
         )
-    return Extract(tuple(citations), sure)
+    return Extract(tuple(citations), sure, bool(citations) and sure >= enough)
 
 
 def quote_span(
-    sentences: Sequence[Scored], chance: NDArray[np.float64], best: int
+    view: View, sentences: Sequence[Scored], chance: NDArray[np.float64], best: int
 ) -> tuple[int, int]:
-    """The run of sentences to quote around ``best``, as offsets into its document."""
+    """The run of sentences to quote around ``best``, as offsets into its document.
+
+    It leaves the passage only for the sentence before it, where its first one points back.
+    """
     passage: Passage = sentences[best].hit.passage
     first = best - sentences[best].position  # of this passage, in ``sentences``
     low = high = sentences[best].position
@@ -244,4 +160,8 @@ def quote_span(
         if not likely:
             break
         _, low, high = max(likely)
-    return passage.sentences[low].start, passage.sentences[high].end
+    start, end = passage.sentences[low].start, passage.sentences[high].end
+    earlier = view.before(passage) if low == 0 and leans(low) else None
+    if earlier and high - low + 1 < QUOTE_SENTENCES and end - earlier.start <= QUOTE_CHARACTERS:
+        start = earlier.start
+    return start, end

@@ -114,6 +114,35 @@ def test_an_unknown_language_is_answered_by_keywords(bot: Chatbot, tmp_path: Pat
     check(answer)
     assert "tramway de Lyon" in answer.citations[0].quote
     assert "--model" in answer.notice
+    assert not french.ask("Who is the mayor of Lyon?").answered  # one shared name is not enough
+    french.add([EXAMPLE])
+    assert not french.ask("Wann ist der Klimagipfel?").notice  # it answers from the German one
+
+
+def test_the_sentence_before_is_quoted_across_a_passage_border(bot: Chatbot) -> None:
+    filler = " ".join(
+        f"Die Gruppe {n} sprach bei dem Treffen lange über den Handel mit Getreide,"
+        " über neue Bahnstrecken und über die Fischerei im Norden."
+        for n in range(1, 7)
+    )
+    said = "Der Präsident nannte den Kremlchef in einem Interview einen Killer."
+    recalled = "Wegen dieser Äußerung rief Moskau seinen Botschafter aus Washington zurück."
+    text = f"{filler} {said}\n\n{recalled} {filler}"
+    own = Chatbot(type(bot.index)(encoder=bot.index.encoder))
+    own.index.add([Document(text, "lang.txt", "Lang", "de")])
+    assert any(p.text.startswith(recalled) for p in own.index.view.passages)
+    answer = own.ask("Warum rief Moskau seinen Botschafter zurück?")
+    check(answer)
+    assert answer.citations[0].quote == f"{said}\n\n{recalled}"
+
+
+def test_what_stands_in_two_documents_is_cited_once(bot: Chatbot) -> None:
+    text = "Der Vertrag wurde am 3. Mai 2019 in Lübeck unterschrieben."
+    own = Chatbot(type(bot.index)(encoder=bot.index.encoder))
+    own.index.add([Document(text, name, "V", "de") for name in ("a.txt", "b.txt")])
+    answer = own.ask("Wann wurde der Vertrag unterschrieben?")
+    check(answer)
+    assert [c.quote for c in answer.citations] == [text]
 
 
 def test_a_wrong_quote_cannot_be_cited() -> None:

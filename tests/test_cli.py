@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -172,6 +173,23 @@ def test_an_index_is_filled_listed_asked_and_emptied(beleg: Run, tmp_path: Path)
     assert beleg("remove", "gipfel.de.txt", *index).returncode == 0
     assert json.loads(beleg("list", *index, "--json").stdout) == []
     assert beleg("remove", "gipfel.de.txt", *index).returncode == 2
+    empty = beleg("ask", GERMAN, *index)
+    assert (empty.returncode, empty.stdout) == (2, "")
+    assert "is empty: beleg add" in empty.stderr
+
+
+def test_a_failed_add_leaves_no_index(beleg: Run, tmp_path: Path) -> None:
+    assert beleg("add", tmp_path / "nowhere.txt", "--index", tmp_path / "index").returncode == 2
+    assert not (tmp_path / "index").exists()
+
+
+def test_list_and_remove_need_no_encoder(beleg: Run, tmp_path: Path) -> None:
+    assert beleg("add", EXAMPLE, "--index", tmp_path).returncode == 0
+    with sqlite3.connect(tmp_path / "beleg.sqlite") as db:
+        db.execute("UPDATE manifest SET value = 'no/such-model' WHERE key = 'encoder'")
+    db.close()
+    assert "gipfel.de.txt" in beleg("list", "--index", tmp_path).stdout
+    assert beleg("remove", "gipfel.de.txt", "--index", tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize(

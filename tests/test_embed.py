@@ -61,5 +61,5 @@ def test_a_model_that_is_not_there_is_one_line(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in (str(tmp_path), "nobody/no-such-model"):
         with pytest.raises(ModelError, match="cannot load the encoder") as caught:
-            SentenceTransformerEncoder(name)
+            SentenceTransformerEncoder(name).encode(["a"])
         assert "\n" not in str(caught.value)

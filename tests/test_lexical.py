@@ -17,12 +17,75 @@ from index.lexical import (
     question_words,
     stem,
     terms,
+    words,
 )
 from rag.chatbot import Chatbot
 
 
 def test_fold_makes_spellings_equal() -> None:
     assert fold("Straße Größe ÉTÉ") == "strasse grosse ete"
+
+
+def test_fold_keeps_the_marks_that_spell() -> None:
+    assert fold("Μέγα Ёлка") == "μεγα елка"
+    assert fold("दिल्ली") == "दिल्ली"
+    assert fold("か\u3099") == "が"
+    assert fold("مُحَمَّد") == "محمد"
+    assert fold("ශ්\u200dරී") == "ශ්රී"  # a joiner changes the looks only
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("北京大学成立于1898年", "北京 京大 大学 学成 成立 立于 1898 年"),
+        ("iPhone手机,1.5万", "iphone 手机 1.5 万"),
+        ("東京タワー・ガ", "東京 京タ タワ ワー ガ"),
+        ("เมืองไทย ๑๒", "เมื มือ อง งไ ไท ทย ๑๒"),
+        ("ພາສາ", "ພາ າສ ສາ"),
+        ("ភ្នំពេញ", "ភ្នំ នំពេ ពេញ"),
+        ("မြန်မာ၁၂", "မြန် န်မာ ၁၂"),
+        ("दिल्ली में १२ लोग।", "दिल्ली में १२ लोग"),
+    ],
+)
+def test_words_of_scripts_without_spaces_or_with_vowel_signs(text: str, found: str) -> None:
+    assert words(text) == [fold(word) for word in found.split()]
+
+
+QUESTIONS = {
+    "zh": (
+        "北京大学是哪一年成立的？",
+        "北京大学成立于1898年。",
+        "上海大学位于宝山区。",
+        "北京的冬天又冷又干燥。",
+    ),
+    "ja": (
+        "東京タワーの高さは何メートルですか。",
+        "東京タワーの高さは333メートルである。",
+        "大阪城は豊臣秀吉が建てた。",
+        "東京の夏は暑い。",
+    ),
+    "th": (
+        "เมืองหลวงของประเทศไทยคืออะไร",
+        "กรุงเทพมหานครเป็นเมืองหลวงของประเทศไทย",
+        "เชียงใหม่อยู่ทางภาคเหนือ",
+        "แม่น้ำโขงไหลผ่านหลายประเทศ",
+    ),
+    "hi": (
+        "माला कौन बेचता है?",
+        "गाँव में राम माला बेचता है।",
+        "मेला हर साल बाज़ार के बीच लगता है।",
+        "मिली कल बच्चों से मिलने आई।",
+    ),
+}
+
+
+@pytest.mark.parametrize("language", QUESTIONS)
+def test_a_question_finds_its_sentence(language: str) -> None:
+    question, *sentences = QUESTIONS[language]
+    index = KeywordIndex([terms(sentence, language) for sentence in sentences])
+    scores = index.scores([{term: 1.0} for term in terms(question, language)])
+    assert scores.argmax() == 0
+    assert scores[0] > 2 * scores[1:].max()
 
 
 def test_terms_are_stemmed_in_their_own_language() -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from index.dense import DenseIndex
-from index.embed import Encoding
+from index.embed import Encoding, unit
 from index.errors import InputError, ModelError
 from index.fuse import WEIGHTS, fuse, ranks
-from index.late import late_scores, sentence_tokens, token_weights
+from index.late import matches, mean_cosines, sentence_tokens
 from index.store import FILE, QUESTION_LIMIT, PassageIndex
 from index.types import Document, Passage, Span
 from rag.chatbot import EXAMPLE, Chatbot
@@ -51,13 +52,11 @@ def test_ranks_count_from_one_and_keep_ties_in_order() -> None:
 def test_late_interaction_by_hand() -> None:
     x, y = np.eye(2, dtype=np.float32)
     question = Encoding(x, np.stack([x, y]), np.asarray([[0, 3], [4, 5]]))
-    weights = token_weights("who ?", question, str.isalnum)
-    np.testing.assert_allclose(weights, [1.1 / 1.2, 0.1 / 1.2], rtol=1e-6)
-    scores = late_scores(question, weights, [np.stack([x]), np.stack([y]), np.zeros((0, 2))])
-    np.testing.assert_allclose(scores.plain, [0.5, 0.5, 0.0])
-    np.testing.assert_allclose(scores.weighted, [1.1 / 1.2, 0.1 / 1.2, 0.0], rtol=1e-6)
-    np.testing.assert_allclose(scores.vector, [1.0, 0.0, 0.0])
-    assert scores.passage == pytest.approx(1.0)
+    sentences = [np.stack([x]), np.stack([y, (x + y) / np.sqrt(2)]), np.zeros((0, 2))]
+    found = matches(question, sentences)
+    np.testing.assert_allclose(found, [[1, np.sqrt(0.5), 0], [0, 1, 0]], rtol=1e-6)
+    wanted = [1, unit(x + y * (1 + np.sqrt(2)))[0], 0]
+    np.testing.assert_allclose(mean_cosines(question, sentences), wanted, rtol=1e-6)
 
 
 def test_sentence_tokens_are_those_inside_the_sentence() -> None:
@@ -77,15 +76,69 @@ def test_an_english_question_finds_the_german_passage(bot: Chatbot) -> None:
     assert hits[0].channels.keys() == WEIGHTS.keys()
 
 
-def test_the_same_document_twice_is_one(bot: Chatbot, tmp_path: Path) -> None:
+def test_a_file_is_one_document_and_its_namesake_another(bot: Chatbot, tmp_path: Path) -> None:
     index = bot.fork().index
     index.add([EXAMPLE])
     assert len(index.documents) == 1
     file = tmp_path / EXAMPLE.name
-    file.write_text("Ganz anderer Text. Er handelt von Äpfeln.", "utf-8")
-    index.add([file])  # the same source, other bytes: replaced
-    assert [d.text for d in index.documents] == ["Ganz anderer Text. Er handelt von Äpfeln."]
-    assert {p.document.text for p in index.view.passages} == {index.documents[0].text}
+    for text in ("Ein Text. Er handelt von Birnen.", "Ganz anderer Text. Von Äpfeln."):
+        file.write_text(text, "utf-8")  # the second time: the same file, other bytes
+        index.add([file])
+        assert [d.source for d in index.documents] == [
+            EXAMPLE.name,
+            f"{tmp_path.name}/{EXAMPLE.name}",
+        ]
+        assert index.documents[1].text == text
+        assert {p.document.text for p in index.view.passages} == {d.text for d in index.documents}
+
+
+def test_documents_in_memory_are_replaced_and_removed(bot: Chatbot) -> None:
+    index = PassageIndex(encoder=bot.index.encoder)
+    index.add([Document("Äpfel sind rund.", "a", "A", "de"), Document("Wein.", "b", "B", "de")])
+    index.add([Document("Birnen sind länglich.", "a", "A", "de")])
+    assert [p.text for p in index.view.passages] == ["Wein.", "Birnen sind länglich."]
+    with pytest.raises(InputError, match="'c'"):
+        index.remove("a", "c")
+    assert len(index.documents) == 2  # all or none
+    index.remove("a", "b")
+    assert index.view.passages == ()
+
+
+def test_an_index_that_cannot_be_written_is_one_line(bot: Chatbot, tmp_path: Path) -> None:
+    PassageIndex(tmp_path, encoder=bot.index.encoder).close()
+    index = PassageIndex(tmp_path, encoder=bot.index.encoder)
+    index._db.execute("PRAGMA query_only = ON")  # as on a read-only disk; root may write anywhere
+    with pytest.raises(InputError, match="readonly"):
+        index.add([EXAMPLE])
+    with pytest.raises(InputError, match="readonly"):
+        index.remove("a")
+
+
+def test_a_reader_never_sees_half_a_change(bot: Chatbot, tmp_path: Path) -> None:
+    """One thread adds and removes, as another process may, while indexes are opened."""
+    encoder = bot.index.encoder
+    writer = PassageIndex(tmp_path, encoder=encoder)
+    done = threading.Event()
+
+    def write() -> None:
+        for n in range(40):
+            writer.add([Document(f"Satz {n}. Noch einer.", "a", "A", "de")])
+            writer.remove("a")
+        done.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    opened = 0
+    while not done.is_set():
+        PassageIndex(tmp_path, encoder=encoder).close()  # a KeyError, if it saw half
+        opened += 1
+    thread.join()
+    assert opened > 3
+
+
+def test_a_document_must_be_text() -> None:
+    with pytest.raises(InputError, match="surrogate"):
+        Document("Ein \ud800 Satz.", "a", "A")
 
 
 def test_a_fork_leaves_the_original_alone(bot: Chatbot) -> None:
@@ -119,7 +172,7 @@ def test_another_encoder_is_refused_by_name(bot: Chatbot, tmp_path: Path) -> Non
     class Other:
         name, dimension, window, languages = "other", 3, 10, None
 
-    with pytest.raises(ModelError, match=r"'model'.*'other'"):
+    with pytest.raises(ModelError, match=r"'bundled'.*'other'"):
         PassageIndex(tmp_path, encoder=Other())  # type: ignore[arg-type]
 
 
@@ -135,6 +188,10 @@ def test_a_file_that_is_no_index_is_one_line(tmp_path: Path) -> None:
 def test_a_question_must_be_one(question: str, bot: Chatbot) -> None:
     with pytest.raises(InputError, match="question"):
         bot.ask(question)
+
+
+def test_a_question_is_brought_into_canonical_form(bot: Chatbot) -> None:
+    assert bot.index.query("Wer\u00a0ist\x00 das \udce9?").text == "Wer ist das \ufffd?"
 
 
 def test_langchain_retriever(bot: Chatbot) -> None:

@@ -23,6 +23,7 @@ import gradio as gr  # noqa: TID253 - ui.cli imports this module for the chat al
 from gradio.events import api  # noqa: TID253
 
 from index.errors import BelegError, InputError
+from index.load import load
 from index.types import Document
 from rag.answer import Answer
 from rag.chatbot import Chatbot
@@ -155,7 +156,7 @@ def build(bot: Chatbot, examples: Sequence[str] = ()) -> gr.Blocks:
             folder, name = os.path.split(file)
             yield page(f"{render.word('reading', language)} {name} …", gr.skip())
             try:
-                added += own_bot.add([file])
+                added += own_bot.index.add([load(file)])  # by name alone: its folder is ours
             except Exception as error:
                 problem = _words(error, language).replace(f"{folder}{os.sep}", "")
                 problems.append(problem if name in problem else f"{name}: {problem}")

@@ -16,7 +16,6 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from index.errors import BelegError, InputError
@@ -63,8 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ask(options: argparse.Namespace) -> int:
-    if not options.question.strip():
-        raise InputError("the question is empty")
+    from index.store import check_question
+
+    check_question(options.question)  # before anything is loaded
     answer = _open(options).ask(options.question)
     if options.json:
         _print_json(answer.to_json())
@@ -95,22 +95,25 @@ def _chat(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
-    from index.embed import SentenceTransformerEncoder
-    from index.store import FILE, PassageIndex
+    from index.load import load_all
+    from index.store import PassageIndex
 
-    if (Path(options.index) / FILE).is_file():
+    if PassageIndex.exists(options.index):
         index = PassageIndex.open(options.index, model=options.model)
-    else:
-        index = PassageIndex(options.index, encoder=SentenceTransformerEncoder(options.model))
-    for document in index.add(options.paths, urls=True, on_skip=_warn):
+        added = index.add(options.paths, urls=True, on_skip=_warn)
+    else:  # bad paths must not leave an empty index
+        documents = list(load_all(options.paths, urls=True, on_skip=_warn))
+        index = PassageIndex.open(options.index, model=options.model, create=True)
+        added = index.add(documents)
+    for document in added:
         _print(_line(document))
     return DONE
 
 
 def _list(options: argparse.Namespace) -> int:
-    from rag.chatbot import Chatbot
+    from index.store import PassageIndex
 
-    documents = Chatbot.open(options.index).documents
+    documents = PassageIndex.open(options.index).documents
     if options.json:
         _print_json([_described(document, options.text) for document in documents])
         return DONE
@@ -124,11 +127,9 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    from rag.chatbot import Chatbot
+    from index.store import PassageIndex
 
-    bot = Chatbot.open(options.index)
-    for document in options.documents:
-        bot.remove(document)
+    PassageIndex.open(options.index).remove(*options.documents)
     return DONE
 
 
@@ -142,7 +143,7 @@ def _open(options: argparse.Namespace) -> Chatbot:
     bot = Chatbot.open(options.index, model=options.model)
     if options.paths:
         bot = bot.fork()
-        bot.index.add(options.paths, urls=True, on_skip=_warn)
+        bot.add(options.paths, urls=True, on_skip=_warn)
     return bot
 
 

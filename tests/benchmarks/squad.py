@@ -82,3 +82,31 @@ def subset(view: View, keep: set[str]) -> View:
         sentences=DenseIndex(view.sentences.vectors[rows]),
         first_sentence=tuple(first),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A line of a question file: its answers are empty where the text does not say."""
+
+    id: str
+    language: str
+    question: str
+    answers: tuple[str, ...]
+    style: str
+
+
+def texts_with_questions(folder: Path) -> list[tuple[Path, list[Asked]]]:
+    """Every NAME.LANG.txt under ``folder`` with its NAME.questions.LANG.jsonl."""
+    found = []
+    for text in sorted(folder.rglob("*.txt")):
+        name = text.name.split(".")[0]
+        asked = []
+        for file in sorted(text.parent.glob(f"{name}.questions.*.jsonl")):
+            for line in file.read_text("utf-8").splitlines():
+                row = json.loads(line)
+                answers = tuple(row.get("answers", ()))
+                language = file.name.split(".")[-2]
+                style = row.get("style", "")
+                asked.append(Asked(row["id"], language, row["question"], answers, style))
+        found.append((text, asked))
+    return found

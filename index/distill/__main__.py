@@ -1,0 +1,74 @@
+"""The command line: ``python -m index.distill PAIRS ... --out FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import index.distill
+from index.distill.pairs import read_dictionary, read_pairs
+from index.distill.train import QUICK, Recipe, distill
+from index.embed import BUNDLED
+from index.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line: ``python -m index.distill PAIRS ... --out FOLDER``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m index.distill", description=index.distill.__doc__
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("pairs", nargs="+", type=Path, help="TSV (.gz): foreign, English[, origin]")
+    parser.add_argument("--out", type=Path, required=True, help="the new model's folder")
+    parser.add_argument("--teacher", type=Path, default=BUNDLED, help="a folder; default: bundled")
+    parser.add_argument("--dictionary", type=Path, help="a Ding dictionary (de :: en)")
+    parser.add_argument("--documents", default="", help="origins so beginning are in text order")
+    parser.add_argument("--lessons", type=Path, help="folder of texts with questions")
+    parser.add_argument("--test-lessons", type=Path, help="such a folder, only to measure")
+    parser.add_argument("--resume", type=Path, help="go on from this earlier --out folder")
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--vocabulary", type=int, default=28_000, help="word pieces to add")
+    parser.add_argument("--hold-out", type=int, default=200, help="pairs kept for measuring")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a trial of a minute or two; --minutes and --vocabulary do not count",
+    )
+    args = parser.parse_args(arguments)
+    recipe = Recipe(minutes=args.minutes, vocabulary=args.vocabulary)
+    if args.quick:
+        recipe = QUICK
+    try:
+        report = distill(
+            [pair for path in args.pairs for pair in read_pairs(path)],
+            out=args.out,
+            teacher=args.teacher,
+            dictionary=read_dictionary(args.dictionary) if args.dictionary else (),
+            documents=args.documents,
+            lessons=args.lessons,
+            test_lessons=args.test_lessons,
+            resume=args.resume,
+            recipe=recipe,
+            hold_out=args.hold_out,
+        )
+    except (InputError, OSError) as error:
+        sys.exit(f"index.distill: {error}")
+    told = [
+        f"steps {len(report.losses)}, loss {np.mean(report.losses[:10]):.3f} ->"
+        f" {np.mean(report.losses[-10:]):.3f}",
+        f"held-out recall@1 {report.recall[0]:.3f} -> {report.recall[1]:.3f}",
+        f"saved in {args.out}",
+    ]
+    if report.answered is not None:
+        told.insert(
+            2, f"answering sentence first {report.answered[0]:.3f} -> {report.answered[1]:.3f}"
+        )
+    sys.stdout.write("; ".join(told) + "\n")
+
+
+if __name__ == "__main__":
+    main()
