@@ -20,10 +20,11 @@ from rag.language import asks_for, offers
 
 KINDS = ("number", "time", "person", "reason")
 FEATURES = (
-    "passage", "passage_keywords", "sentence", "mean", "late", "rare", "weakest",
+    "found", "passage", "passage_keywords", "sentence", "mean", "late", "rare", "weakest",
     "after_previous", "before_next", "keywords", *KINDS, "length",
 )  # fmt: skip
 """
+found: the fused score of the passage in the search;
 passage: the question's content tokens in the whole passage, late interaction;
 passage_keywords, keywords: the share of the question's words, by idf, that are there;
 sentence: cosine of the question's vector with the sentence's own;
@@ -36,7 +37,7 @@ number, time, person, reason: the sentence offers what such a question asks for;
 length: the logarithm of its words.
 """
 CONFIDENCE_FEATURES = (
-    "passage", "passage_keywords", "sentence", "mean", "late", "rare", "weakest",
+    "found", "passage", "passage_keywords", "sentence", "mean", "late", "rare", "weakest",
     "after_previous", "keywords",
 )  # fmt: skip
 CONFIDENCE_INPUTS = (*CONFIDENCE_FEATURES, "across", "unmet")
@@ -105,6 +106,7 @@ def score_sentences(
     rows = [np.flatnonzero(of == n) for n in range(len(hits))]
     held = [set().union(*(terms[i] for i in of_hit)) for of_hit in rows]
     columns = {
+        "found": np.asarray([hit.score for hit, _ in places]),
         "passage": np.asarray([weights @ met[:, of_hit].max(axis=1) for of_hit in rows])[of],
         "passage_keywords": view.keywords.coverage(held, query.words)[of],
         "sentence": np.concatenate([view.sentence_vectors(hit.passage) for hit in hits])

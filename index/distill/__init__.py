@@ -8,11 +8,16 @@ the teacher gives its English translation (Reimers & Gurevych 2020, "Making Mono
 Sentence Embeddings Multilingual using Knowledge Distillation"), and to rank a bank of
 other texts as the teacher does.
 
-The bundled model was made by
+Where there are texts with questions (``--lessons``), it also learns which of their sentences
+answer (index.distill.lessons).
+
+The bundled model was made about so (its card has the details):
 
     python -m index.distill sentences.de-en.tsv.gz --dictionary /usr/share/trans/de-en
-        --documents news --teacher FOLDER_OF_all-MiniLM-L6-v2 --minutes 85 --out index/model
+        --documents news --teacher FOLDER_OF_all-MiniLM-L6-v2 --minutes 85 --out first
+    python -m index.distill ... --resume first --rate 0.4 --minutes 62
+        --lessons tests/benchmarks/questions/train --out index/model
 
 and, with its own pairs, the same command teaches the bundled model another language. It
-does not train on questions and answers, and it never sees an evaluation set.
+never sees an evaluation set.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--test-lessons", type=Path, help="such a folder, only to measure")
     parser.add_argument("--resume", type=Path, help="go on from this earlier --out folder")
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--rate", type=float, default=1.0, help="times the usual learning rates")
     parser.add_argument("--vocabulary", type=int, default=28_000, help="word pieces to add")
     parser.add_argument("--hold-out", type=int, default=200, help="pairs kept for measuring")
     parser.add_argument(
@@ -39,7 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="a trial of a minute or two; --minutes and --vocabulary do not count",
     )
     args = parser.parse_args(arguments)
-    recipe = Recipe(minutes=args.minutes, vocabulary=args.vocabulary)
+    usual = Recipe()
+    recipe = replace(
+        usual,
+        minutes=args.minutes,
+        vocabulary=args.vocabulary,
+        body_rate=usual.body_rate * args.rate,
+        old_rate=usual.old_rate * args.rate,
+        new_rate=usual.new_rate * args.rate,
+    )
     if args.quick:
         recipe = QUICK
     try:
