@@ -83,8 +83,14 @@ class Chatbot:
         """A copy in memory that shares the encoder; changing it leaves this one alone."""
         return type(self)(self.index.fork(), ranker=self.ranker)
 
-    def ask(self, question: str, history: Sequence[tuple[str, Answer]] = ()) -> Answer:
-        """Answer one question from the documents.
+    def ask(
+        self,
+        question: str,
+        history: Sequence[tuple[str, Answer]] = (),
+        *,
+        view: View | None = None,
+    ) -> Answer:
+        """Answer one question from the documents, in an earlier ``view`` of them if given.
 
         ``history`` is accepted for follow-up questions; each question stands alone so far.
 
@@ -92,13 +98,13 @@ class Chatbot:
             InputError: the question is empty or too long.
         """
         started = time.perf_counter()
-        view = self.index.view
+        view = view or self.index.view
         query = self.index.query(question, view)
         hits = self.index.search(query, PASSAGES, view=view)
         searched = time.perf_counter()
         found = extract(self.index, view, query, hits, self.ranker)
         answered = bool(found.citations) and found.confidence >= self.ranker.threshold
-        citations = found.citations if answered else ()
+        citations, withheld = (found.citations, ()) if answered else ((), found.citations)
         text = " ".join(f"{' '.join(c.quote.split())} [{c.marker}]" for c in citations)
         return Answer(
             question=question,
@@ -114,6 +120,7 @@ class Chatbot:
                 "answer": time.perf_counter() - searched,
             },
             notice=self._notice(view, query.language),
+            withheld=withheld,
         )
 
     def _notice(self, view: View, language: str) -> str:
