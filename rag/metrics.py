@@ -270,6 +270,52 @@ def unanswerable_abstention(
     return false_abstention(confidences, ~np.asarray(answerable, np.bool_), threshold)
 
 
+def abstention_curve(
+    confidences: ArrayLike, correct: ArrayLike
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """What every threshold would do: thresholds, and the shares answered and correct there.
+
+    Both inputs have the shape (questions,), the three results (thresholds,): one for each
+    confidence that occurs, from the highest on. The share answered is of all questions, the
+    share correct of those answered (the risk-coverage curve upside down; El-Yaniv & Wiener
+    2010). A question that is never answered has the confidence -inf.
+    """
+    scores, right = _vectors(confidences, correct)
+    order = np.argsort(-scores, kind="stable")
+    scores, right = scores[order], right[order]
+    # Equal confidences are answered together: only the last of each counts.
+    last = np.append(scores[1:] != scores[:-1], True)[: len(scores)] & (scores > -np.inf)
+    answered = np.arange(1, len(scores) + 1)
+    return scores[last], (answered / len(scores))[last], (np.cumsum(right) / answered)[last]
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """The questions with a confidence in (low, high]: how many, how sure, how often right."""
+
+    low: float
+    high: float
+    questions: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(confidences: ArrayLike, correct: ArrayLike, bins: int = 10) -> list[Bin]:
+    """The bins of ``expected_calibration_error`` that hold a question (shape (questions,))."""
+    scores, right = _vectors(confidences, correct)
+    bin_of = _bins(scores, bins)
+    return [
+        Bin(
+            low=int(m) / bins,
+            high=(int(m) + 1) / bins,
+            questions=int((bin_of == m).sum()),
+            confidence=float(scores[bin_of == m].mean()),
+            accuracy=float(right[bin_of == m].mean()),
+        )
+        for m in np.unique(bin_of)
+    ]
+
+
 def expected_calibration_error(
     confidences: ArrayLike, correct: ArrayLike, bins: int = 10
 ) -> FloatArray:
@@ -283,14 +329,18 @@ def expected_calibration_error(
         ValueError: a confidence is not in [0, 1], the shapes differ, or bins < 1.
     """
     scores, right = _vectors(confidences, correct)
-    if bins < 1 or not ((scores >= 0) & (scores <= 1)).all():
-        raise ValueError("confidences must be in [0, 1], and bins at least 1")
-    edges = np.arange(1, bins) / bins
-    bin_of = np.searchsorted(edges, scores, side="left")
+    bin_of = _bins(scores, bins)
     gap = right - scores
     # n · |B|/n · |mean of gap in B| = |sum of gap in B|
     apart = sum(np.abs((gap * (bin_of == m)).sum(axis=-1)) for m in range(bins))
     return np.asarray(apart / scores.shape[-1], np.float64)
+
+
+def _bins(scores: FloatArray, bins: int) -> NDArray[np.intp]:
+    """The number, from 0, of the bin ((m - 1)/M, m/M] that each confidence is in."""
+    if bins < 1 or not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError("confidences must be in [0, 1], and bins at least 1")
+    return np.searchsorted(np.arange(1, bins) / bins, scores, side="left")
 
 
 def _vectors(scores: ArrayLike, labels: ArrayLike) -> tuple[FloatArray, BoolArray]:

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 from rag.metrics import (
     GOLD,
+    Bin,
     Interval,
     Place,
     Quote,
+    abstention_curve,
     answer_hit,
     answered_rate,
     auroc,
@@ -33,6 +35,7 @@ from rag.metrics import (
     mean,
     normalise,
     paired_test,
+    reliability,
     retrieval,
     span_units,
     supports,
@@ -264,6 +267,26 @@ def test_rates_at_a_threshold_by_hand() -> None:
     assert list(rows) == [0.5, 0.5]
 
 
+def test_abstention_curve_by_hand() -> None:
+    # .9 right; then .5 twice, one right: 2 of 3; .2 wrong: 2 of 4; the fifth is never answered.
+    scores, right = [0.5, 0.9, 0.2, -math.inf, 0.5], [True, True, False, False, False]
+    thresholds, answered, correct = abstention_curve(scores, right)
+    assert list(thresholds) == [0.9, 0.5, 0.2]
+    assert list(answered) == [close(1 / 5), close(3 / 5), close(4 / 5)]
+    assert list(correct) == [1, close(2 / 3), close(2 / 4)]
+    assert [len(column) for column in abstention_curve([], [])] == [0, 0, 0]
+
+
+@given(st.lists(st.tuples(confidence, st.booleans()), min_size=1, max_size=30))
+def test_abstention_curve_is_its_definition(questions: list[tuple[float, bool]]) -> None:
+    scores, right = [s for s, _ in questions], [r for _, r in questions]
+    curve = list(zip(*abstention_curve(scores, right), strict=True))
+    assert [t for t, _, _ in curve] == sorted({s for s in scores if s >= 0}, reverse=True)
+    for threshold, answered, correct in curve:
+        said = [r for s, r in questions if s >= threshold]
+        assert (answered, correct) == (close(len(said) / len(scores)), close(sum(said) / len(said)))
+
+
 # ---- Calibration -----------------------------------------------------------------------------
 
 
@@ -299,6 +322,17 @@ def test_calibration_error_by_hand() -> None:
     rows = expected_calibration_error([scores, [1.0] * 4], [right, right])
     assert list(rows) == [close(0.2125), close(0.5)]
     assert float(expected_calibration_error([0.0, 1.0], [False, True])) == 0
+
+
+def test_reliability_by_hand() -> None:
+    scores, right = [0.3, 0.82, 0.84, 0.89], [False, True, True, False]
+    low, high = reliability(scores, right)
+    assert low == Bin(0.2, 0.3, 1, 0.3, 0.0)
+    assert (high.low, high.high, high.questions) == (0.8, 0.9, 3)
+    assert (high.confidence, high.accuracy) == (close(0.85), close(2 / 3))
+    bins = reliability([0.0, 1.0, 0.5], [True, True, True], bins=2)
+    assert [(b.low, b.high, b.questions) for b in bins] == [(0, 0.5, 2), (0.5, 1, 1)]
+    assert reliability([], []) == []
 
 
 @pytest.mark.parametrize("scores", [[1.1], [-0.1], [math.nan], [0.5, 0.5]])
