@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,10 @@ class Question:
 
     ``language`` is "de" or "en", as detected. ``document`` is the source of the document
     that the question is about, if it is known; ``spans`` are the places that answer, any
-    of which will do. ``relevance`` maps documents to grades (BEIR; there are no answers
-    then). ``sentence`` answers, verbatim, if the file gives it. ``where`` names the
-    place in the file, for messages.
+    of which will do. ``relevance`` maps documents to grades where whole documents are to
+    be found: in BEIR, where there are no answers, and in SQuAD, whose paragraphs they are.
+    ``sentence`` answers, verbatim, if the file gives it. ``where`` names the place in the
+    file, for messages.
     """
 
     id: str
@@ -127,6 +129,28 @@ def check_answers(
     """
     held = {document.source: document for document in documents}
     return tuple(_locate(question, held) for question in questions)
+
+
+def transfer(found: QuestionSet, documents: Iterable[Document]) -> tuple[Question, ...]:
+    """The questions of SQuAD or BEIR over other documents than came with them.
+
+    A question whose document is among the others, word for word, stays as it is. Else its
+    answers are looked for in all of them, as ``check_answers`` does; it is left out where
+    they do not stand there, or where (BEIR) no relevant document is there.
+    """
+    others = {document.source: document for document in documents}
+    here = {d.source for d in found.documents if others.get(d.source) == d}
+    kept = []
+    for question in found.questions:
+        if question.document in here or here & question.relevance.keys():
+            kept.append(question)
+        elif question.answers:
+            moved = replace(question, document=None, spans=(), relevance={})
+            with suppress(InputError):
+                kept.append(_locate(moved, others))
+        elif not question.answerable:
+            kept.append(replace(question, document=None))
+    return tuple(kept)
 
 
 def _locate(question: Question, held: Mapping[str, Document]) -> Question:
@@ -301,6 +325,7 @@ def _squad_question(qa: object, context: str, source: str, name: str, where: str
         document=source,
         spans=tuple(dict.fromkeys(spans)),
         answerable=not impossible,
+        relevance={} if impossible else {source: 1},
         where=where,
     )
 

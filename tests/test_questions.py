@@ -15,7 +15,7 @@ from index.errors import InputError
 from index.load import load
 from index.types import Document
 from rag.metrics import Place
-from rag.questions import Question, check_answers, read_questions
+from rag.questions import Question, QuestionSet, check_answers, read_questions, transfer
 from tests.conftest import ROOT
 
 EXAMPLE = ROOT / "rag" / "example"
@@ -222,6 +222,26 @@ def test_an_answer_that_does_not_stand_in_its_document(question: Question, said:
     assert said in str(raised.value)
 
 
+def test_questions_over_other_documents_than_their_own() -> None:
+    own = Document("It was in Geneva.", "S#1", "S")
+    here = asked("Geneva", document="S#1", spans=(Place("S#1", 10, 16),), relevance={"S#1": 1})
+    moved = asked("5 houses", document="S#2", spans=(Place("S#2", 0, 8),), relevance={"S#2": 1})
+    gone = asked("Rome", document="S#2", spans=(Place("S#2", 9, 13),), relevance={"S#2": 1})
+    unsaid = asked(document="S#2", answerable=False)
+    judged, lost = asked(relevance={"S#1": 1, "S#2": 1}), asked(relevance={"S#2": 1})
+    documents = [own, Document("5 houses Rome", "S#2", "S")]
+    questions = QuestionSet((here, moved, gone, unsaid, judged, lost), tuple(documents))
+    place = Place("a.txt", TEXT.index("5\n houses"), TEXT.index(". Then"))
+    assert transfer(questions, [*LOADED, own]) == (
+        here,
+        replace(moved, document=None, spans=(place,), relevance={}),
+        replace(unsaid, document=None),
+        judged,
+    )
+    # A document of the same name that says something else is another one.
+    assert transfer(questions, [replace(own, text="x")]) == (replace(unsaid, document=None),)
+
+
 @given(st.text("ab1 .\n", max_size=30), st.text("ab1.", min_size=1, max_size=3))
 def test_spans_are_all_the_places_of_an_answer(text: str, answer: str) -> None:
     question, documents = asked(answer), [Document(text, "d", "D")]
@@ -264,10 +284,12 @@ def test_squad(tmp_path: Path) -> None:
         answers=("Geneva", "in Geneva"),
         document="The_summit#1",
         spans=(Place("The_summit#1", 25, 31), Place("The_summit#1", 22, 31)),
+        relevance={"The_summit#1": 1},
         where=f"{file}, question q1",
     )
     assert q2.answers == ("first",)
     assert (q3.answerable, q3.answers, q3.spans, q3.document) == (False, (), (), "The_summit#1")
+    assert q3.relevance == {}
     assert (q4.language, q4.document) == ("de", "The_summit#2")
     assert q5.document == "The_summit#1"  # its paragraph is equal to the first
     assert check_answers(found.questions, found.documents) == found.questions
@@ -364,6 +386,7 @@ def test_contexts_of_another_file(tmp_path: Path) -> None:
         answers=("Genf",),
         document="Das_Treffen#2",
         spans=(Place("Das_Treffen#2", 20, 24),),
+        relevance={"Das_Treffen#2": 1},
         where=f"{questions}, question q1",
     )
     assert not found.questions[0].answerable
