@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,8 +17,9 @@ import pytest
 from index.errors import InputError
 from index.types import Document, Hit, Passage
 from rag import Answer, Citation, Report, evaluate
+from rag.chatbot import EXAMPLE
 from rag.metrics import Interval, Place
-from rag.questions import Question
+from rag.questions import Question, check_answers, read_questions
 from rag.report import (
     ABSTAINED,
     ERROR,
@@ -31,6 +34,8 @@ from rag.report import (
     failures,
     falls_short,
 )
+from tests.conftest import ROOT
+from ui.cli import main
 
 ROME, TRAINS, MONDAY = "Ada met Bob in Rome.", "They talked about trains.", "Bob left on Monday."
 GENF, DIENSTAG = "Der Gipfel war in Genf.", "Putin reiste am Dienstag ab."
@@ -147,6 +152,8 @@ def bot(**changes: Reply) -> Bot:
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = SimpleNamespace(perf_counter=lambda: CLOCK.now)
     monkeypatch.setattr(sys.modules["rag.evaluate"], "time", fake)
+    # The command's settings are for its whole process, which here is that of the tests.
+    monkeypatch.setattr("ui.cli._hush", lambda: None)
 
 
 def run(bot: Bot, questions: Sequence[Question] = tuple(ASKED.values()), **options: Any) -> Report:
@@ -478,3 +485,188 @@ def test_the_gold_document_and_its_language() -> None:
     assert about(question("q", "x", document="b.txt")) == ("b.txt", "de")
     judged = question("q", "x", relevance={"a.txt": 1, "b.txt": 0}, answerable=True)
     assert about(judged) == ("a.txt", "en")
+
+
+# ---- The command -----------------------------------------------------------------------------
+
+GOOD = {"id": "a", "question": "Where did Ada meet Bob?", "answers": ["Rome"]}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder with questions, a document, and what cannot be used for either."""
+    (tmp_path / "a.txt").write_text(DOCUMENTS[0].text, "utf-8")
+    (tmp_path / "q.jsonl").write_text(json.dumps(GOOD), "utf-8")
+    (tmp_path / "bad.jsonl").write_text(json.dumps(GOOD | {"anwser": 1}), "utf-8")
+    (tmp_path / "off.jsonl").write_text(json.dumps(GOOD | {"answers": ["Oslo"]}), "utf-8")
+    context = {"context": GENF, "qas": [GOOD | {"answers": [{"text": "Genf", "answer_start": 18}]}]}
+    squad = {"data": [{"title": "T", "paragraphs": [context]}]}
+    (tmp_path / "squad.json").write_text(json.dumps(squad), "utf-8")
+    other = run(bot(), [ASKED["rome"]]).to_json()
+    (tmp_path / "other.json").write_text(json.dumps(other), "utf-8")
+    (tmp_path / "folder").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def _nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loaded(name: str) -> None:
+        raise AssertionError("an encoder is loaded")
+
+    monkeypatch.setattr("index.embed._load", loaded)
+
+
+@pytest.mark.usefixtures("_nothing_is_loaded")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "QUESTIONS"),
+        (["DIR/none.jsonl"], "none.jsonl does not exist"),
+        (["DIR/bad.jsonl"], 'bad.jsonl, line 1: unknown key "anwser"'),
+        (["DIR/off.jsonl", "DIR/a.txt"], 'the answer "Oslo" does not stand in any'),
+        (["DIR/q.jsonl", "DIR/none.txt"], "none.txt"),
+        (["DIR/q.jsonl", "--index", "DIR/none"], "no index in"),
+        (["DIR/squad.json", "DIR/a.txt"], "none of the answers stands in the documents given"),
+        (["DIR/q.jsonl", "--contexts", "DIR/squad.json"], "is not SQuAD JSON"),
+        (["DIR/squad.json", "--contexts", "DIR/none.json"], "none.json does not exist"),
+        (["DIR/folder"], "is not a BEIR folder"),
+        (
+            ["DIR/q.jsonl", "--fail-under", "recall@3=1"],
+            "no measure 'recall@3': known are",
+        ),
+        (["DIR/q.jsonl", "--fail-under", "mrr"], "write METRIC=VALUE, like mrr=0.9"),
+        (["DIR/q.jsonl", "--fail-under", "mrr=nan"], "write METRIC=VALUE"),
+        (["DIR/q.jsonl", "--fail-under", "mrr=high"], "write METRIC=VALUE"),
+        (["DIR/q.jsonl", "--json", "DIR/folder"], "folder is a folder: name a file"),
+        (["DIR/q.jsonl", "--html", "DIR/none/r.html"], "there is no folder"),
+        (["DIR/q.jsonl", "--json", "DIR/q.jsonl"], "q.jsonl would be overwritten"),
+        (["DIR/q.jsonl", "DIR/a.txt", "--html", "DIR/folder/../a.txt"], "would be overwritten"),
+        (["DIR/q.jsonl", "--json", "DIR/r", "--html", "DIR/r"], "cannot be both"),
+        (["DIR/q.jsonl", "--compare", "DIR/none.json"], "none.json cannot be read"),
+        (["DIR/q.jsonl", "--compare", "DIR/a.txt"], "a.txt is not JSON"),
+        (["DIR/q.jsonl", "--compare", "DIR/squad.json"], 'squad.json: unknown key "data"'),
+        (["DIR/q.jsonl", "--compare", "DIR/other.json"], "no question in common"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_before_anything_is_loaded(
+    arguments: list[str], says: str, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = command(arguments, files)
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, "")
+    assert said.err.startswith("beleg: ")
+    assert said.err.count("\n") == 1
+    assert says in said.err
+
+
+def command(arguments: Sequence[str], files: Path) -> int:
+    given = [argument.replace("DIR", str(files)) for argument in arguments]
+    try:
+        return main(["eval", *given])
+    except SystemExit as ended:  # argparse's way
+        return int(ended.code or 0)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Bot:
+    """The bot that the command opens, and its questions."""
+    made = bot()
+    questions = tuple(ASKED.values())
+    monkeypatch.setattr("ui.evaluate._open", lambda *_: (made, questions))
+    return made
+
+
+@pytest.mark.usefixtures("fake")
+def test_the_command_tells_writes_and_compares(
+    files: Path, report: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written, shown = files / "r.json", files / "r.html"
+    code = command(["DIR/q.jsonl", "--json", "DIR/r.json", "--html", "DIR/r.html"], files)
+    said = capsys.readouterr()
+    assert (code, said.err) == (0, "")
+    found = Report.from_json(json.loads(written.read_text("utf-8")))
+    assert (found.rows, found.metrics) == (report.rows, report.metrics)
+    assert found.settings["questions"] == f"{files}/q.jsonl"
+    assert "How good are the answers?" in shown.read_text("utf-8")
+    lines = [line.split() for line in said.out.splitlines()]
+    assert ["mrr", "0.583"] in [line[:2] for line in lines]
+    assert ["en→en", "2", "1.000", "0.500", "0.000", "–"] in lines
+    assert "Lost 4 of 6: 1 error, 1 answered though unanswerable" in said.out
+    assert "putin (error): When did Putin leave?" in said.out
+    assert "RuntimeError: broken badly" in said.out
+
+    data = json.loads((files / "q.jsonl").read_text("utf-8")) | {"id": "rome"}
+    (files / "q.jsonl").write_text(json.dumps(data), "utf-8")
+    assert command(["DIR/q.jsonl", "--compare", "DIR/r.json"], files) == 0
+    said = capsys.readouterr()
+    assert "Questions in both runs: 6" in said.out
+    assert "won 0\nlost 0" in said.out
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        (["recall@1=0.5", "false_abstention=0.5", "seconds_per_question=3"], []),
+        (["recall@1=0.6"], ["recall@1 is 0.5; it should be at least 0.6"]),
+        (
+            ["false_abstention=0.4", "mrr=0.5", "citations_exact=1.5"],
+            [
+                "false_abstention is 0.5; it should be at most 0.4",
+                "citations_exact is 1; it should be at least 1.5",
+            ],
+        ),
+    ],
+)
+def test_a_measure_that_falls_short_is_exit_code_1(
+    bounds: list[str], said: list[str], files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [part for bound in bounds for part in ("--fail-under", bound)]
+    assert command(["DIR/q.jsonl", *options], files) == bool(said)
+    assert capsys.readouterr().err == "".join(f"beleg: {line}\n" for line in said)
+
+
+def test_a_measure_that_does_not_apply_falls_short(
+    fake: Bot, files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.evaluate._open", lambda *_: (fake, (ASKED["rome"],)))
+    assert command(["DIR/q.jsonl", "--fail-under", "abstention_auroc=0.5"], files) == 1
+    said = capsys.readouterr()
+    assert said.err == "beleg: abstention_auroc does not apply; it should be at least 0.5\n"
+    assert "No question was lost." in said.out
+    assert "Does not apply: abstention_auroc, unanswerable_abstention" in said.out
+
+
+def test_interrupted_the_command_reports_and_ends_with_130(
+    fake: Bot, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.replies[ASKED["genf"].question] = Reply(error=KeyboardInterrupt())
+    bounds = ["--fail-under", "recall@1=1"]
+    assert command(["DIR/q.jsonl", "--json", "DIR/r.json", *bounds], files) == 130
+    said = capsys.readouterr().out
+    assert "Interrupted: these are the questions done so far." in said
+    written = json.loads((files / "r.json").read_text("utf-8"))
+    assert (written["interrupted"], written["questions"]) == (True, 2)
+
+
+def test_what_cannot_be_written_is_one_line(
+    fake: Bot, files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert command(["DIR/q.jsonl", "--json", "DIR/r.json"], files) == 2
+    said = capsys.readouterr()
+    assert "answer_hit@1" in said.out  # the work of hours is not lost
+    assert said.err == f"beleg: {files}/r.json cannot be written: No space left on device\n"
+
+
+def test_the_questions_of_the_readme_are_good(tmp_path: Path) -> None:
+    (lines,) = re.findall(r"```json\n(\{\"id.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    file = tmp_path / "my.jsonl"
+    file.write_text(lines, "utf-8")
+    example = Document(EXAMPLE.read_text("utf-8"), "article.txt", "", "de")
+    found = check_answers(read_questions(file).questions, [example])
+    assert [bool(question.spans) for question in found] == [True, True, False]
