@@ -542,6 +542,7 @@ def _nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         (["DIR/q.jsonl", "--json", "DIR/q.jsonl"], "q.jsonl would be overwritten"),
         (["DIR/q.jsonl", "DIR/a.txt", "--html", "DIR/folder/../a.txt"], "would be overwritten"),
         (["DIR/q.jsonl", "--json", "DIR/r", "--html", "DIR/r"], "cannot be both"),
+        (["DIR/q.jsonl", "--html", "DIR/r", "--compare", "DIR/r"], "r would be overwritten"),
         (["DIR/q.jsonl", "--compare", "DIR/none.json"], "none.json cannot be read"),
         (["DIR/q.jsonl", "--compare", "DIR/a.txt"], "a.txt is not JSON"),
         (["DIR/q.jsonl", "--compare", "DIR/squad.json"], 'squad.json: unknown key "data"'),
@@ -648,6 +649,11 @@ def test_interrupted_the_command_reports_and_ends_with_130(
     assert "Interrupted: these are the questions done so far." in said
     written = json.loads((files / "r.json").read_text("utf-8"))
     assert (written["interrupted"], written["questions"]) == (True, 2)
+
+    later = run(bot(), [replace(ASKED["wifi"], id="a")]).to_json()
+    (files / "later.json").write_text(json.dumps(later), "utf-8")
+    assert command(["DIR/q.jsonl", "--compare", "DIR/later.json"], files) == 130
+    assert "compared" not in capsys.readouterr().out
 
 
 def test_what_cannot_be_written_is_one_line(

@@ -58,7 +58,10 @@ def run(options: argparse.Namespace, *, say: Say, warn: Say) -> tuple[Report, li
     bot, questions = _open(options, found, warn)
     report = _ask(bot, questions)
     report = replace(report, settings=_settings(options) | dict(report.settings))
-    comparison = compare(before, report) if before and report.rows else None
+    # Interrupted, it may have none of the questions of the earlier run.
+    comparison = None
+    if before is not None and _ids(before.rows) & _ids(report.rows):
+        comparison = compare(before, report)
     say(table(report, comparison))
     if options.json:
         _write(options.json, json.dumps(report.to_json(), ensure_ascii=False, indent=1) + "\n")
@@ -102,11 +105,14 @@ def _check_outputs(options: argparse.Namespace) -> None:
             raise InputError(f"{path} cannot be written: permission denied")
         if any(_same(path, name) for name in inputs if name):
             raise InputError(f"{path} would be overwritten: name another file to write")
+    # JSON may take the place of the earlier report, which is read before; a page may not.
+    if options.html and options.compare and _same(options.html, options.compare):
+        raise InputError(f"{options.html} would be overwritten: name another file to write")
     if len(outputs) == 2 and _same(*outputs):
         raise InputError(f"{outputs[0]} cannot be both: name one file for JSON, one for HTML")
 
 
-def _same(path: Path, other: str | Path) -> bool:
+def _same(path: str | Path, other: str | Path) -> bool:
     return os.path.realpath(path) == os.path.realpath(other)
 
 
@@ -115,12 +121,16 @@ def _read_report(name: str, found: QuestionSet) -> Report:
         held = json.loads(Path(name).read_text("utf-8"))
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{name} is not JSON: give what beleg eval --json wrote") from None
     report = Report.from_json(held, name)
-    if not {row.id for row in report.rows} & {question.id for question in found.questions}:
+    if not _ids(report.rows) & _ids(found.questions):
         raise InputError(f"{name} has no question in common with these: nothing to compare")
     return report
+
+
+def _ids(items: Iterable[Row | Question]) -> set[str]:
+    return {item.id for item in items}
 
 
 def _open(
