@@ -3,4 +3,8 @@
 from rag.answer import Answer, Citation
 from rag.chatbot import Chatbot
 
-__all__ = ["Answer", "Chatbot", "Citation"]
+# Not on demand: importing the module would put it in the function's place.
+from rag.evaluate import evaluate
+from rag.report import Report
+
+__all__ = ["Answer", "Chatbot", "Citation", "Report", "evaluate"]

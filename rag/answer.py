@@ -70,6 +70,8 @@ class Answer:
     ranking that was searched, best first, there even when nothing answers.
     ``confidence`` is in [0, 1]; ``seconds`` times each stage. ``notice`` is one line
     that the user should see beside the answer (an unknown language, say), or empty.
+    ``withheld`` are the citations that were not sure enough to be given, for evaluation
+    only; it is empty where the question is answered.
     """
 
     question: str
@@ -82,6 +84,7 @@ class Answer:
     confidence: float
     seconds: Mapping[str, float]
     notice: str = ""
+    withheld: tuple[Citation, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``beleg ask --json`` prints; plain types only."""

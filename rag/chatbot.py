@@ -10,7 +10,7 @@ from typing import Self
 from index.embed import SentenceTransformerEncoder
 from index.errors import InputError
 from index.load import load_all
-from index.store import PassageIndex
+from index.store import PassageIndex, View
 from index.types import Document, Hit
 from rag.answer import Answer
 from rag.extract import PASSAGES, Ranker, extract
@@ -98,8 +98,14 @@ class Chatbot:
         """A copy in memory that shares the encoder; changing it leaves this one alone."""
         return type(self)(self.index.fork(), ranker=self.ranker)
 
-    def ask(self, question: str, history: Sequence[tuple[str, Answer]] = ()) -> Answer:
-        """Answer one question from the documents.
+    def ask(
+        self,
+        question: str,
+        history: Sequence[tuple[str, Answer]] = (),
+        *,
+        view: View | None = None,
+    ) -> Answer:
+        """Answer one question from the documents, in an earlier ``view`` of them if given.
 
         ``history`` is accepted for follow-up questions; each question stands alone so far.
 
@@ -107,12 +113,12 @@ class Chatbot:
             InputError: the question is empty or too long.
         """
         started = time.perf_counter()
-        view = self.index.view
+        view = view or self.index.view
         query = self.index.query(question, view)
         hits = self.index.search(query, PASSAGES, view=view)
         searched = time.perf_counter()
         found = extract(self.index, view, query, hits, self.ranker)
-        citations = found.citations if found.answers else ()
+        citations, withheld = (found.citations, ()) if found.answers else ((), found.citations)
         text = " ".join(f"{' '.join(c.quote.split())} [{c.marker}]" for c in citations)
         return Answer(
             question=question,
@@ -128,6 +134,7 @@ class Chatbot:
                 "answer": time.perf_counter() - searched,
             },
             notice=self._notice(hits, query.language),
+            withheld=withheld,
         )
 
     def _notice(self, hits: Sequence[Hit], language: str) -> str:

@@ -32,6 +32,43 @@ _ASKS = {
     }.items()
 }
 
+QUESTION_WORDS = ("who", "when", "where", "why", "how many", "what", "other")
+_QUESTION_WORDS = {
+    "en": {
+        "who": "who|whom|whose",
+        "when": r"when|(?:what|which) (?:year|date|day|month|decade|century|time)",
+        "where": "where",
+        "why": "why|(?:what|which) reasons?",
+        "how many": "how (?:many|much)",
+        "what": "what|which",
+    },
+    "de": {
+        "who": "wer|wen|wem|wessen",
+        "when": r"wann|welche[mnrs]? (?:jahr|datum|tag|wochentag|monat|jahrzehnt|jahrhundert)",
+        "where": "wo|woher|wohin",
+        "why": "warum|weshalb|wieso|weswegen|welche[mnrs]? grunde?n?",
+        "how many": "wie viele?[nr]?|wieviel[a-z]*",
+        "what": "was|welche[mnrs]?|wo(?:r(?:an|auf|aus|in|uber|um)|bei|durch|fur|mit|nach|von|zu)",
+    },
+}
+# At the same word the first kind wins, so that "welches Jahr" is when, not what.
+_FIRST_QUESTION_WORD = {
+    language: re.compile(r"\b(?:" + "|".join(f"({words})" for words in kinds.values()) + r")\b")
+    for language, kinds in _QUESTION_WORDS.items()
+}
+
+
+def question_word(question: str, language: str) -> str:
+    """The kind of a question by its first question word, one of ``QUESTION_WORDS``.
+
+    "other" where it has none that is known, or in a language that is not "de" or "en".
+    """
+    text = " ".join(re.findall(r"\w+", fold(question)))
+    pattern = _FIRST_QUESTION_WORD.get(language)
+    found = pattern.search(text) if pattern else None
+    return QUESTION_WORDS[(found.lastindex or 0) - 1] if found else "other"
+
+
 _NUMBER_WORDS = frozenset(
     "one two three four five six seven eight nine ten eleven twelve hundred thousand million"
     " billion half dozen both several twice third quarter percent most few"

@@ -11,7 +11,7 @@ from index.types import Document
 from rag.answer import Answer, Citation
 from rag.chatbot import EXAMPLE, Chatbot
 from rag.extract import QUOTE_CHARACTERS
-from rag.language import REFUSAL, asks_for, offers, points_back
+from rag.language import REFUSAL, asks_for, offers, points_back, question_word
 
 
 def questions(language: str) -> list[dict[str, object]]:
@@ -29,6 +29,7 @@ def check(answer: Answer) -> None:
         passage = text[citation.passage_start : citation.passage_end]
         assert citation.quote in passage
     assert answer.answered == bool(answer.citations)
+    assert answer.answered != bool(answer.withheld)
     assert 0 <= answer.confidence <= 1
     assert answer.passages
 
@@ -91,6 +92,14 @@ def test_what_the_documents_do_not_say_is_not_said(bot: Chatbot) -> None:
 def test_json_is_plain(bot: Chatbot) -> None:
     answer = bot.ask("Why did Russia recall its ambassador?")
     assert json.loads(json.dumps(answer.to_json())) == answer.to_json()
+
+
+def test_an_earlier_view_is_answered_from_as_it_was(bot: Chatbot) -> None:
+    question = "Why did Russia recall its ambassador?"
+    emptied = bot.fork()
+    view = emptied.index.view
+    emptied.remove("gipfel.de.txt")
+    assert emptied.ask(question, view=view).citations == bot.ask(question).citations != ()
 
 
 def test_stream_ends_with_the_answer(bot: Chatbot) -> None:
@@ -169,6 +178,32 @@ def test_a_wrong_quote_cannot_be_cited() -> None:
 )
 def test_asks_for(question: str, kind: str) -> None:
     assert asks_for(question) == kind
+
+
+@pytest.mark.parametrize(
+    ("language", "question", "word"),
+    [
+        ("en", "Who was there?", "who"),
+        ("en", "In which year did it end?", "when"),
+        ("en", "Where does it say when?", "where"),
+        ("en", "For what reason did he go?", "why"),
+        ("en", "How many times?", "how many"),
+        ("en", "At which lake was it?", "what"),
+        ("en", "How did it end?", "other"),
+        ("de", "Wer war da?", "who"),
+        ("de", "An welchem Wochentag war das?", "when"),
+        ("de", "Woher kam er, und wann?", "where"),
+        ("de", "Aus welchem Grund ging er?", "why"),
+        ("de", "Das wievielte Telefonat war das?", "how many"),
+        ("de", "Wie viele Tote gab es?", "how many"),
+        ("de", "Worüber wurde gesprochen?", "what"),
+        ("de", "Wie lange dauerte es?", "other"),
+        ("de", "Nenne den Ort.", "other"),
+        ("fr", "Who?", "other"),
+    ],
+)
+def test_question_word(language: str, question: str, word: str) -> None:
+    assert question_word(question, language) == word
 
 
 def test_offers_only_what_the_question_did_not_say() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ import pytest
 from tests.conftest import ROOT, command, environment
 
 playwright = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
-from playwright.sync_api import Browser, Page, Request, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, Page, Request  # noqa: E402
 
 ENGLISH = "Why did Russia recall its ambassador?"
 SAID = "„Killer“"
@@ -27,25 +25,6 @@ HOSTILE = (
     "![x](http://192.0.2.1/y.png) ${document.title='owned'} {{document.title='owned'}}.\n"
 )
 PATIENCE_MS = 60_000
-
-
-def _missing(what: str) -> None:
-    reason = f"{what} is missing: apt-get install chromium"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        _missing("Chromium")
-    with sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

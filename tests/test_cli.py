@@ -29,7 +29,9 @@ ANSWER |= {"confidence", "seconds", "notice"}
 PASSAGE = {"document", "source", "start", "end", "text", "score", "channels"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["ask", "--help"], ["frob"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["ask", "--help"], ["eval", "--help"], ["frob"]]
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     script = f"""
 import sys
@@ -190,6 +192,57 @@ def test_list_and_remove_need_no_encoder(beleg: Run, tmp_path: Path) -> None:
     db.close()
     assert "gipfel.de.txt" in beleg("list", "--index", tmp_path).stdout
     assert beleg("remove", "gipfel.de.txt", "--index", tmp_path).returncode == 0
+
+
+def test_eval_measures_the_bundled_questions(beleg: Run, tmp_path: Path) -> None:
+    questions = EXAMPLE.parent / "questions.en.jsonl"
+    json_file, html_file = tmp_path / "r.json", tmp_path / "r.html"
+    options = ("--json", json_file, "--html", html_file, "--fail-under", "citations_exact=1")
+    result = beleg("eval", questions, EXAMPLE, *options)
+    assert (result.returncode, result.stderr) == (0, "")
+    report = json.loads(json_file.read_text("utf-8"))
+    count = len(questions.read_text("utf-8").splitlines())
+    assert report["questions"] == len(report["per_question"]) == count
+    assert report["metrics"]["citations_exact"]["value"] == 1
+    assert f"{report['metrics']['recall@5']['value']:.3f}" in result.stdout
+    assert [group["name"] for group in report["breakdown"]["direction"]] == ["en→de"]
+    assert not any(row["error"] for row in report["per_question"])
+    # What was not sure enough to be given is known all the same.
+    assert all(row["citations"] or row["withheld"] for row in report["per_question"])
+    assert "<h1>" in html_file.read_text("utf-8")
+
+
+def _squad(path: Path, question: str, context: str, answer: str) -> Path:
+    answers = [{"text": answer, "answer_start": context.index(answer)}]
+    paragraph = {"context": context, "qas": [{"id": "1", "question": question, "answers": answers}]}
+    other = {"context": "Kartoffeln kochen zwanzig Minuten.", "qas": []}
+    data = {"data": [{"title": "T", "paragraphs": [other, paragraph]}]}
+    path.write_text(json.dumps(data), "utf-8")
+    return path
+
+
+def test_eval_asks_in_one_language_over_another(beleg: Run, tmp_path: Path) -> None:
+    question = "Where did Ada meet Bob?"
+    english = _squad(tmp_path / "en.json", question, "Ada met Bob in Rome.", "Rome")
+    text = "Ada traf ihren Freund Bob im letzten Frühling in Rom."
+    german = _squad(tmp_path / "de.json", "Wo traf Ada Bob?", text, "Rom")
+    file = tmp_path / "r.json"
+    result = beleg("eval", english, "--contexts", german, "--json", file)
+    assert (result.returncode, result.stderr) == (0, "")
+    (row,) = json.loads(file.read_text("utf-8"))["per_question"]
+    assert (row["language"], row["document_language"], row["document"]) == ("en", "de", "T#2")
+    assert (row["gold"], row["rank"], row["stage"]) == (["Rom"], 1, None)
+
+    data = json.loads(english.read_text("utf-8"))
+    paragraph = data["data"][0]["paragraphs"][1]
+    paragraph["qas"].append(paragraph["qas"][0] | {"id": "2"})
+    paragraph["qas"][0]["answers"] = [{"text": "met", "answer_start": 4}]
+    english.write_text(json.dumps(data), "utf-8")
+    (tmp_path / "mine.txt").write_text("They all went to Rome in the end.", "utf-8")
+    result = beleg("eval", english, tmp_path / "mine.txt", "--json", file)
+    assert result.returncode == 0
+    assert result.stderr.startswith("beleg: left out, ")
+    assert [row["id"] for row in json.loads(file.read_text("utf-8"))["per_question"]] == ["2"]
 
 
 @pytest.mark.parametrize(

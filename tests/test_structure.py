@@ -39,7 +39,7 @@ def test_readme_documents_every_command_and_option() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     subparsers = next(a for a in _parser()._actions if getattr(a, "choices", None))
     commands = dict(subparsers.choices or {})
-    assert {"chat", "ask", "add", "list", "remove"} <= commands.keys()
+    assert {"chat", "ask", "add", "list", "remove", "eval"} <= commands.keys()
     for name, parser in commands.items():
         assert f"beleg {name}" in readme
         for action in parser._actions:

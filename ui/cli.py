@@ -1,8 +1,8 @@
 """The ``beleg`` command: arguments in; text, JSON and exit codes out.
 
-Exit codes: 0 answered or done, 1 the documents do not say (``ask``), 2 bad input or
-usage, 130 interrupted. Errors are one line each. Nothing heavy is imported before a
-command needs it, so that ``beleg --help`` is instant.
+Exit codes: 0 answered or done, 1 the documents do not say (``ask``) or a measure fell
+short (``eval``), 2 bad input or usage, 130 interrupted. Errors are one line each. Nothing
+heavy is imported before a command needs it, so that ``beleg --help`` is instant.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rag.chatbot import Chatbot
 
 DONE, NOT_SAID, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+FELL_SHORT = 1
 
 EXAMPLES = ("recall-why", "summit-place", "climate-when", "x-putin-age")
 """Which of the bundled questions the chat offers; the last has no answer in the article."""
@@ -133,6 +134,15 @@ def _remove(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _eval(options: argparse.Namespace) -> int:
+    from ui.evaluate import run
+
+    report, short = run(options, say=_print, warn=_warn)
+    if report.interrupted:
+        return INTERRUPTED
+    return FELL_SHORT if short else DONE
+
+
 def _open(options: argparse.Namespace) -> Chatbot:
     """The documents to answer from; given paths never change the index on disk."""
     from rag.chatbot import EXAMPLE, Chatbot
@@ -178,7 +188,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Ask your own documents a question, in German or English; "
         "every sentence of the answer is cited word for word.",
         epilog="Without a command: the chat on the bundled example article. "
-        "Exit codes: 0 answered or done, 1 the documents do not say, 2 bad input.",
+        "Exit codes: 0 answered or done, 1 the documents do not say or a measure fell short, "
+        "2 bad input.",
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(
@@ -216,6 +227,29 @@ def _parser() -> argparse.ArgumentParser:
         "documents", metavar="DOC", nargs="+", help="a document's id or name, as list gives it"
     )
     _index(remove)
+
+    evaluation = _command(commands, "eval", _eval, "measure the answers to test questions")
+    evaluation.add_argument(
+        "questions", metavar="QUESTIONS", help="JSON Lines, SQuAD JSON or a BEIR folder"
+    )
+    _sources(evaluation)
+    evaluation.add_argument(
+        "--contexts", metavar="FILE", help="SQuAD JSON with the texts and answers to the same ids"
+    )
+    evaluation.add_argument("--json", metavar="FILE", help="write the report as JSON")
+    evaluation.add_argument("--html", metavar="FILE", help="write the report as one HTML page")
+    evaluation.add_argument(
+        "--compare", metavar="FILE", help="set an earlier report (--json) beside this one"
+    )
+    evaluation.add_argument(
+        "--fail-under",
+        metavar="METRIC=VALUE",
+        type=_bound,
+        action="append",
+        default=[],
+        help="end with 1 if a measure is worse: under VALUE, or over it where less is better; "
+        "may be given several times",
+    )
     return parser
 
 
@@ -257,6 +291,12 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
     return int(text)
+
+
+def _bound(text: str) -> tuple[str, float]:
+    from ui.evaluate import bound
+
+    return bound(text)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,0 +1,248 @@
+"""ui.report: a page that asks for nothing, shows text as text, and reads on any screen."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from rag.report import ERROR, SCORES, STAGES, UNANSWERABLE, Cited, Report, Row, compare
+from tests.test_render import HOSTILE
+from ui.report import FAILURES, GROUPS, page
+
+SETTINGS = {"encoder": "an-encoder", "threshold": 0.3, "documents": 2, "passages": 40}
+TAGS = set(
+    "html head meta link title style body main header section h1 h2 h3 p small b br span div"
+    " figure figcaption svg desc path line polyline circle rect text details summary table caption"
+    " thead tbody tr th td fieldset legend input label dl dt dd bdi wbr blockquote ul li".split()
+)
+ATTRIBUTES = set(
+    "lang charset name content http-equiv rel href class id role aria-labelledby aria-hidden"
+    " viewBox preserveAspectRatio d x y x1 x2 y1 y2 r cx cy width height points text-anchor scope"
+    " type checked for dir".split()
+)
+
+
+def row(number: int = 0, **changes: Any) -> Row:
+    """A question that was answered right, changed."""
+    scores = dict.fromkeys(SCORES, 1.0) | {"false_abstention": 0.0}
+    found = Row(
+        id=f"q{number}",
+        question="Where was it?",
+        language="en",
+        document="a.txt",
+        document_language="de",
+        question_word="where",
+        answerable=True,
+        gold=("Rom",),
+        answered=True,
+        confidence=0.9,
+        answer="Es war in Rom. [1]",
+        citations=(Cited("a.txt", 0, 14, "Es war in Rom.", 1, True),),
+        correct=True,
+        rank=1,
+        scores=scores | {"unanswerable_abstention": None},
+        seconds=0.05,
+    )
+    return replace(found, **changes)
+
+
+def varied(count: int, words: tuple[str, ...] = ("Where was it?",)) -> Report:
+    """Rows of all kinds, the same at each call."""
+    chance = random.Random(7)
+    rows = []
+    for number in range(count):
+        good = chance.random() < 0.8
+        said = good or chance.random() < 0.7
+        hit = float(good)
+        answerable = chance.random() < 0.8
+        known = (*SCORES[:6], "answer_hit@1", "answer_hit@3", "answer_f1", "citation_recall")
+        scores = dict.fromkeys(SCORES) | {"answered_rate": float(said)}
+        if answerable:
+            scores |= dict.fromkeys(known, hit) | {"false_abstention": float(not said)}
+        else:
+            scores |= {"unanswerable_abstention": float(not said)}
+        stage = None if good else chance.choice(STAGES)
+        rows.append(
+            row(
+                number,
+                question=chance.choice(words),
+                language=chance.choice(["de", "en"]),
+                document=f"A_rather_long_name_of_a_document#{chance.randrange(20)}",
+                question_word=chance.choice(["who", "when", "where"]),
+                answerable=answerable,
+                answered=said,
+                confidence=round(min(1.0, max(0.0, chance.gauss(0.7 if good else 0.3, 0.2))), 3),
+                correct=good and answerable,
+                scores=scores,
+                seconds=0.02 + chance.expovariate(20),
+                stage=stage,
+                error="ValueError: broken" if stage == ERROR else "",
+                rank=1 if good else chance.choice([None, 3, 12]),
+            )
+        )
+    return Report.of(rows, SETTINGS)
+
+
+def parse(html: str) -> Any:
+    """The page as strict XML, which a stray quote or sign of a document would break."""
+    return etree.fromstring(html.encode(), etree.XMLParser(resolve_entities=False))
+
+
+def text(element: Any) -> str:
+    return "".join(element.itertext())
+
+
+def hostile() -> Report:
+    rows = [
+        row(
+            id=f"{number} {bad}",
+            question=bad,
+            language=bad,
+            document=bad,
+            document_language=bad,
+            gold=(bad,),
+            answer=bad,
+            citations=(Cited(bad, 0, 1, bad, 1, False),),
+            withheld=(Cited(bad, 0, 1, bad, 1, True),),
+            stage=UNANSWERABLE,
+            error=bad,
+        )
+        for number, bad in enumerate(HOSTILE)
+    ]
+    return Report.of(rows, SETTINGS | {"encoder": HOSTILE[0], HOSTILE[1]: [HOSTILE[2]]})
+
+
+def test_what_documents_say_is_only_text() -> None:
+    report = hostile()
+    lost = replace(report, rows=tuple(replace(row, stage=None) for row in report.rows))
+    for comparison in (None, compare(lost, report)):
+        tree = parse(page(report, comparison))
+        assert {element.tag for element in tree.iter()} <= TAGS
+        for element in tree.iter():
+            assert set(element.attrib) <= ATTRIBUTES
+            assert element.get("href", "data:,") == "data:,"
+        shown = text(tree.find("body"))
+        for bad in HOSTILE:
+            times = 8 if comparison is None else 10
+            assert shown.count(bad.replace("\ud800", "\N{REPLACEMENT CHARACTER}")) >= times
+
+
+def test_controls_that_no_page_can_hold_are_replaced() -> None:
+    report = Report.of([row(question="a\x00b\x1b[2J\x85c\ufffe", stage=ERROR)], SETTINGS)
+    assert "a�b�[2J�c�" in text(parse(page(report)))
+
+
+def test_the_page_asks_for_nothing() -> None:
+    report = varied(60)
+    html = page(report, compare(report, report))
+    for reference in ("http:", "https:", "//", "url(", "@import", "<script", "src=", "<img"):
+        assert reference not in html
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+    assert policy is not None
+    assert policy[1].startswith("default-src 'none';")
+
+
+def test_figures_are_told_in_words_too() -> None:
+    tree = parse(page(varied(60)))
+    ids = [element.get("id") for element in tree.iter() if element.get("id")]
+    assert len(ids) == len(set(ids))
+    plots = [svg for svg in tree.iter("svg") if svg.get("aria-hidden") != "true"]
+    assert len(plots) == 4
+    for svg in plots:
+        assert svg.get("role") == "img"
+        for key in svg.get("aria-labelledby").split():
+            assert text(next(svg.iterfind(f".//*[@id='{key}']"))).strip()
+        assert svg.getparent().find(".//table") is not None
+    for table in tree.iter("table"):
+        heads = table.findall("thead/tr/th")
+        assert heads
+        assert all(head.get("scope") == "col" for head in heads)
+        for line in table.findall("tbody/tr"):
+            assert line[0].get("scope") == "row"
+            assert len(line) == len(heads)
+    labels = {label.get("for") for label in tree.iter("label")}
+    assert labels == {field.get("id") for field in tree.iter("input")}
+
+
+def test_every_failure_is_there_with_what_lost_it() -> None:
+    report = varied(60)
+    shown = [text(item.find("summary/span")) for item in parse(page(report)).iter("details")
+             if "failure" in item.get("class", "")]  # fmt: skip
+    assert sorted(shown) == sorted(row.stage for row in report.rows if row.stage)
+
+
+def test_few_rows_many_rows_and_none() -> None:
+    assert "None." in page(Report.of([row()], SETTINGS))
+    empty = page(Report.of([], SETTINGS, interrupted=True))
+    assert "Interrupted" in text(parse(empty))
+    searched = dict.fromkeys(SCORES) | dict.fromkeys(SCORES[:6], 0.5)
+    beir = row(answered=None, confidence=None, correct=None, seconds=None, scores=searched)
+    tree = parse(page(Report.of([beir, replace(beir, id="b", rank=None)], {})))
+    assert len(list(tree.iter("figure"))) == 1
+    unsure = row(confidence=None, correct=None, answered=False, citations=(), seconds=0.0)
+    parse(page(Report.of([unsure], SETTINGS)))
+    many = [row(n, document=f"d{n}", stage=STAGES[1]) for n in range(FAILURES + 1)]
+    said = text(parse(page(Report.of(many, SETTINGS))))
+    assert f"The worst {FAILURES} of {FAILURES + 1}" in said
+    assert f"{len(many) - GROUPS} others" in said
+
+
+def test_the_shipped_threshold_is_marked_where_it_stands() -> None:
+    # Of three, .9 (right) and .5 (wrong) are from the threshold .3 on: 2/3 answered, half right.
+    rows = [row(), row(1, confidence=0.5, correct=False), row(2, confidence=0.1, answered=False)]
+    tree = parse(page(Report.of(rows, SETTINGS)))
+    (mark,) = (circle for circle in tree.iter("circle") if circle.get("class") == "chosen")
+    svg = mark.getparent()
+    left, top, right, bottom = 40, 14, 380 - 14, 240 - 40
+    assert float(mark.get("cx")) == pytest.approx(left + 2 / 3 * (right - left), abs=0.1)
+    assert float(mark.get("cy")) == pytest.approx((top + bottom) / 2, abs=0.1)
+    assert "0.3, answers 66.7%, of which 50.0% are right" in text(svg.find("desc"))
+
+
+def test_two_runs_side_by_side() -> None:
+    before = Report.of([row(), row(1), row(2, stage=STAGES[2])], SETTINGS)
+    after = Report.of([row(stage=STAGES[3], question="Lost?"), row(1), row(2)], SETTINGS)
+    said = text(parse(page(after, compare(before, after))))
+    assert "Questions in both runs: 3" in said
+    assert "Questions won: 1, lost: 1." in said
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_in_a_browser(browser: Any, width: int, theme: str, tmp_path: Path) -> None:
+    report = varied(200, (*HOSTILE[:-1], "Wovon?" * 60))
+    file = tmp_path / "report.html"
+    file.write_text(page(report, compare(report, report)), "utf-8")
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"
+    )
+    view, faults = context.new_page(), []
+    view.on("pageerror", lambda error: faults.append(str(error)))
+    view.on("console", lambda line: faults.append(line.text))
+    view.on("request", lambda asked: faults.append(asked.url) if asked.url != url else None)
+    view.on("dialog", lambda dialog: faults.append(dialog.message))
+    url = file.as_uri()
+    view.goto(url)
+
+    def fits() -> bool:
+        return bool(view.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+    assert fits()
+    dark = view.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 20, 19)"
+    assert dark == (theme == "dark")
+    lost = [row for row in report.rows if row.stage]
+    assert view.locator(".failure:visible").count() == len(lost)
+    view.get_by_text(re.compile(f"^{ERROR} \\d")).click()
+    errors = [row for row in lost if row.stage == ERROR]
+    assert view.locator(".failure:visible").count() == len(errors) < len(lost)
+    view.evaluate("document.querySelectorAll('details').forEach(item => item.open = true)")
+    assert view.locator(".failure dl:visible").count() == len(errors)
+    assert fits()
+    assert faults == []
+    context.close()

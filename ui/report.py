@@ -1,0 +1,364 @@
+"""An evaluation as one HTML page: headline figures, plots, breakdowns, every question lost.
+
+The page holds all it needs and asks for nothing: no script, no font, no image; the failures
+are filtered by CSS alone. Whatever comes from questions, documents or settings is escaped.
+It decides nothing: the figures are those of rag/report.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from rag.report import (
+    LESS_IS_BETTER,
+    METRICS,
+    STAGES,
+    Cited,
+    Comparison,
+    Group,
+    Report,
+    Row,
+    failures,
+)
+from ui.markup import bar, between, breakable, figure, interval_bar, safe, table
+from ui.plots import plots
+
+HEADLINES = (
+    "answer_hit@1", "recall@5", "citation_precision", "citations_exact", "false_abstention",
+    "unanswerable_abstention", "calibration_error", "seconds_per_question",
+)  # fmt: skip
+SEARCHED = ("recall@1", "recall@5", "recall@20", "mrr", "ndcg@10")
+"""The headlines where no question was answered, only searched for."""
+BARS = ("answer_hit@1", "recall@5")
+GROUPS, FAILURES = 12, 500
+"""How many groups of a breakdown are shown at once, and how many failures at all."""
+
+_STYLE = """
+:root { color-scheme: light dark; --page: #f7f6f3; --card: #ffffff; --ink: #1f1e1b;
+  --soft: #65625b; --line: #dedad2; --mark: #1f5fa6; --fill: #c9dcf1; --alarm: #ab3d17;
+  --good: #2b7349; }
+@media (prefers-color-scheme: dark) { :root { --page: #151413; --card: #201f1d;
+  --ink: #ebe8e2; --soft: #a8a399; --line: #3a3732; --mark: #82b6ee; --fill: #2c4766;
+  --alarm: #f09673; --good: #7dc99c; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--page); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+main { max-width: 1480px; margin: 0 auto; padding: 24px 16px 64px; }
+h1 { font-size: 1.6rem; margin: 0 0 4px; line-height: 1.2; }
+h2 { font-size: 1.2rem; margin: 40px 0 12px; }
+h3 { font-size: 1rem; margin: 0 0 2px; }
+p { margin: 0 0 8px; max-width: 75ch; }
+.soft, small, figcaption p { color: var(--soft); font-size: .875rem; }
+.alarm { color: var(--alarm); font-weight: 600; }
+.grid { display: grid; gap: 16px;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); }
+.tables { align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); }
+.wide { grid-column: 1 / -1; }
+.narrow { max-width: 760px; }
+.card + p { margin-top: 12px; }
+.cards { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
+.narrow .bar { width: 50%; }
+.card, figure { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+  padding: 14px 16px; margin: 0; min-width: 0; }
+.card b { display: block; font-size: 1.75rem; line-height: 1.2;
+  font-variant-numeric: tabular-nums; }
+.card > span { display: block; font-weight: 600; font-size: .875rem; overflow-wrap: normal; }
+.card > small { display: block; line-height: 1.4; }
+svg { display: block; width: 100%; height: auto; margin: 8px 0; }
+svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
+svg .value { fill: var(--ink); font-weight: 600; paint-order: stroke; stroke: var(--card);
+  stroke-width: 3px; }
+.axis { stroke: var(--line); fill: none; }
+.dash { stroke: var(--soft); stroke-dasharray: 4 4; fill: none; }
+.line { stroke: var(--mark); stroke-width: 2; fill: none; }
+.dot { fill: var(--mark); stroke: var(--card); }
+.area { fill: var(--fill); }
+.spread { stroke: var(--mark); stroke-width: 1.5; }
+.chosen { fill: none; stroke: var(--alarm); stroke-width: 2.5; }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; }
+caption { text-align: left; font-weight: 600; padding: 0 0 6px; }
+th, td { text-align: left; padding: 5px 12px 5px 0; border-top: 1px solid var(--line);
+  vertical-align: top; }
+thead th { border-top: 0; color: var(--soft); font-weight: 500; overflow-wrap: normal; }
+tbody th { font-weight: 500; min-width: 7em; }
+tr > :last-child { padding-right: 0; }
+.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.bar { min-width: 64px; width: 27%; font-variant-numeric: tabular-nums; }
+.bar svg { height: 10px; margin: 2px 0 0; background: var(--page); border-radius: 3px; }
+.bar .good { fill: var(--good); }
+.bar .bad { fill: var(--alarm); }
+.bar .plain { fill: var(--fill); }
+.bar .whisker { stroke: var(--mark); stroke-width: 2; vector-effect: non-scaling-stroke; }
+details > summary { cursor: pointer; }
+figure details, section > details { margin-top: 8px; }
+.filter { border: 0; padding: 0; margin: 0 0 12px; display: flex; flex-wrap: wrap; gap: 8px; }
+.filter legend { padding: 0; margin-bottom: 6px; color: var(--soft); font-size: .875rem; }
+.filter input { position: absolute; opacity: 0; width: 1px; height: 1px; }
+.filter label, .stage { border: 1px solid var(--line); border-radius: 999px; padding: 2px 12px;
+  font-size: .875rem; background: var(--card); cursor: pointer; }
+.filter input:checked + label { background: var(--mark); border-color: var(--mark);
+  color: var(--card); }
+.filter input:focus-visible + label { outline: 3px solid var(--fill); outline-offset: 1px; }
+.failure { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+  margin: 0 0 8px; padding: 10px 14px; }
+.failure summary .stage { cursor: inherit; color: var(--alarm); margin-right: 6px;
+  white-space: nowrap; font-size: .8rem; padding: 1px 9px; }
+.failure dl { display: grid; grid-template-columns: minmax(72px, max-content) minmax(0, 1fr);
+  gap: 6px 16px; margin: 12px 0 4px; font-size: .9375rem; }
+.failure dt { color: var(--soft); }
+.failure dd { margin: 0; min-width: 0; }
+blockquote { margin: 0 0 8px; padding-left: 10px; border-left: 3px solid var(--mark);
+  white-space: pre-line; }
+@media (max-width: 480px) { .cards { grid-template-columns: 1fr 1fr; }
+  table { font-size: .8125rem; }
+  th, td { padding-right: 8px; }
+  tbody th { min-width: 5.5em; }
+  .wide tbody th { min-width: 8.5em; }
+  .bar { min-width: 48px; }
+  .narrow .bar { width: 30%; }
+  .failure dl { grid-template-columns: minmax(0, 1fr); gap: 0; }
+  .failure dd { margin-bottom: 8px; } }
+"""
+
+
+def page(report: Report, comparison: Comparison | None = None) -> str:
+    """The report as an HTML page, well-formed XML too."""
+    lost = failures(report.rows)
+    sections = [
+        _head(report),
+        _cards(report),
+        _section("What became of the questions", _outcomes(report.rows)),
+        _section("Plots", f'<div class="grid">{"".join(plots(report))}</div>'),
+        _section("Breakdown", _breakdowns(report)),
+        _section("Compared with the earlier run", _compared(report, comparison)),
+        _section("Questions lost", _failures(lost)),
+        _section("All measures", _measures(report)),
+        _section("Settings", _settings(report)),
+    ]
+    style = _STYLE + "".join(
+        f"main:has(#stage{n}:checked) .failure:not(.stage{n}) {{ display: none; }}\n"
+        for n in range(len(STAGES))
+    )
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}"/>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
+        '<link rel="icon" href="data:,"/>\n'
+        f"<title>Beleg: evaluation of {len(report.rows)} questions</title>\n"
+        f"<style>{style}</style>\n</head>\n<body>\n<main>\n"
+        f"{chr(10).join(filter(None, sections))}\n</main>\n</body>\n</html>\n"
+    )
+
+
+# ---- Head, headline figures, tables ----------------------------------------------------------
+
+
+def _head(report: Report) -> str:
+    settings = report.settings
+    keys = ("documents", "passages", "encoder", "date")
+    facts = [f"questions {len(report.rows)}"]
+    facts += [f"{key} {settings[key]}" for key in keys if key in settings]
+    lines = [f"<h1>How good are the answers?</h1><p>{safe(' · '.join(facts))}</p>"]
+    if report.interrupted:
+        lines.append('<p class="alarm">Interrupted: these are the questions done so far.</p>')
+    if errors := sum(bool(row.error) for row in report.rows):
+        lines.append(f'<p class="alarm">Raised an error: {errors}</p>')
+    lines.append(
+        '<p class="soft">In brackets: 95 % confidence intervals, by bootstrap over questions.</p>'
+    )
+    return f"<header>{''.join(lines)}</header>"
+
+
+def _cards(report: Report) -> str:
+    cards = []
+    for name in HEADLINES if report.metrics["answered_rate"] else SEARCHED:
+        if found := report.metrics[name]:
+            less = " Less is better." if name in LESS_IS_BETTER else ""
+            cards.append(
+                f'<div class="card"><span>{breakable(name)}</span><b>{figure(found.value)}</b>'
+                f"<small>{between(found)}<br/>{METRICS[name]}.{less}</small></div>"
+            )
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _outcomes(rows: Sequence[Row]) -> str:
+    counts = Counter(row.stage for row in rows)
+    body = [
+        [
+            stage or "not lost",
+            counts[stage],
+            bar(share, f"{share:.1%}", "bad" if stage else "good"),
+        ]
+        for stage in (None, *STAGES)
+        if (share := counts[stage] / max(1, len(rows))) or not stage
+    ]
+    about = (
+        "Not lost: the first citation holds a gold answer, or an unanswerable question was not"
+        " answered. Otherwise, the first stage that lost it."
+    )
+    listed = table(["outcome", "questions", "share"], ["", "number", "bar"], body)
+    return f'<p class="soft">{about}</p><div class="card narrow">{listed}</div>'
+
+
+def _measures(report: Report) -> str:
+    body = []
+    for name, found in report.metrics.items():
+        value = figure(found.value) if found else "does not apply"
+        body.append([name, value, between(found), METRICS[name]])
+    listed = table(
+        ["measure", "value", "interval", "what it says"], ["", "number", "number", ""], body
+    )
+    return f'<div class="card">{listed}</div>'
+
+
+def _settings(report: Report) -> str:
+    body = [[str(key), safe(_shown(value))] for key, value in report.settings.items()]
+    return f'<div class="card narrow">{table(["setting", "value"], ["", ""], body)}</div>'
+
+
+def _breakdowns(report: Report) -> str:
+    several = {name: groups for name, groups in report.breakdown.items() if len(groups) > 1}
+    # Documents may be many and have long names: last, and over the whole width.
+    cards = [
+        f'<div class="card{" wide" if name == "document" else ""}">'
+        f"{_breakdown(name.replace('_', ' '), several[name])}</div>"
+        for name in sorted(several, key="document".__eq__)
+    ]
+    return f'<div class="grid tables">{"".join(cards)}</div>' if cards else ""
+
+
+def _breakdown(name: str, groups: Sequence[Group]) -> str:
+    shown = [metric for metric in BARS if any(group.metrics[metric] for group in groups)]
+
+    def worst(group: Group) -> float:
+        found = [group.metrics[metric] for metric in shown]
+        return min((interval.value for interval in found if interval), default=math.inf)
+
+    if len(groups) > GROUPS:
+        groups = sorted(groups, key=worst)
+    rows = [
+        [
+            group.name,
+            group.questions,
+            *(interval_bar(group.metrics[metric]) for metric in shown),
+        ]
+        for group in groups
+    ]
+    header, kinds = [name, "questions", *shown], ["", "number", *len(shown) * ["bar"]]
+    first = table(header, kinds, rows[:GROUPS], f"By {name}")
+    if len(rows) <= GROUPS:
+        return first
+    rest = table(header, kinds, rows[GROUPS:], f"By {name}, the others")
+    note = f"the worst {GROUPS} of {len(rows)}"
+    return (
+        f'<p class="soft">{note}</p>{first}'
+        f"<details><summary>{len(rows) - GROUPS} others</summary>{rest}</details>"
+    )
+
+
+# ---- Questions, lost or changed --------------------------------------------------------------
+
+
+def _failures(lost: Sequence[Row]) -> str:
+    if not lost:
+        return "<p>None.</p>"
+    chips = ['<input type="radio" name="stage" id="all" checked="checked"/>']
+    chips.append(f'<label for="all">all {len(lost)}</label>')
+    counts = Counter(row.stage for row in lost)
+    for number, stage in enumerate(STAGES):
+        if count := counts[stage]:
+            chips.append(f'<input type="radio" name="stage" id="stage{number}"/>')
+            chips.append(f'<label for="stage{number}">{stage} {count}</label>')
+    note = ""
+    if len(lost) > FAILURES:
+        note = f"<p>The worst {FAILURES} of {len(lost)}; the JSON report has them all.</p>"
+    return (
+        '<p class="soft">The worst first: errors, then wrong answers from the surest on.</p>'
+        f"{note}"
+        f'<fieldset class="filter"><legend>Lost by</legend>{"".join(chips)}</fieldset>'
+        f"{''.join(map(_failure, lost[:FAILURES]))}"
+    )
+
+
+def _failure(row: Row) -> str:
+    number = STAGES.index(row.stage or "")
+    rank = "beyond the passages searched" if row.rank is None else str(row.rank)
+    entries = [
+        ("gold", "<br/>".join(map(safe, row.gold)) or "the documents do not say"),
+        ("error", safe(row.error)),
+        ("answer", safe(row.answer)),
+        ("cited", "".join(map(_quote, row.citations))),
+        ("withheld", "".join(map(_quote, row.withheld))),
+        ("rank of gold", rank if row.answerable else ""),
+        ("confidence", "" if row.confidence is None else f"{row.confidence:.3f}"),
+        ("direction", safe(row.direction)),
+        ("document", safe(row.document or "")),
+        ("id", safe(row.id)),
+    ]
+    listed = "".join(f'<dt>{name}</dt><dd dir="auto">{text}</dd>' for name, text in entries if text)
+    return (
+        f'<details class="failure stage{number}"><summary><span class="stage">{row.stage}</span>'
+        f'<bdi lang="{safe(row.language)}">{safe(row.question)}</bdi></summary>'
+        f"<dl>{listed}</dl></details>"
+    )
+
+
+def _quote(cited: Cited) -> str:
+    place = f"{cited.source}, characters {cited.start}–{cited.end}"
+    wrong = "" if cited.exact else ' <span class="alarm">not what stands there</span>'
+    return (
+        f'<blockquote dir="auto">{safe(cited.quote)}</blockquote><small>{safe(place)}{wrong}'
+        "</small>"
+    )
+
+
+def _compared(report: Report, comparison: Comparison | None) -> str:
+    if comparison is None:
+        return ""
+    body = [
+        [
+            d.metric,
+            f"{d.before:.3f}",
+            f"{d.after:.3f}",
+            f"{d.after - d.before:+.3f}",
+            f"{d.p:.3f}",
+        ]
+        for d in comparison.differences
+    ]
+    listed = table(["measure", "before", "now", "difference", "p"], ["", *4 * ["number"]], body)
+    rows = {row.id: row for row in report.rows}
+    lists = "".join(
+        f"<details><summary>{len(ids)} {name}</summary>"
+        f"<ul>{''.join(_changed(rows[key]) for key in ids)}</ul></details>"
+        for name, ids in (("won", comparison.won), ("lost", comparison.lost))
+        if ids
+    )
+    return (
+        f'<p class="soft">Questions in both runs: {comparison.shared}. p: paired randomisation'
+        " test, two-sided, each measure by itself; among many, a small p will come by"
+        f' chance.</p><div class="card narrow">{listed}</div>'
+        f"<p>Questions won: {len(comparison.won)}, lost: {len(comparison.lost)}.</p>{lists}"
+    )
+
+
+def _changed(row: Row) -> str:
+    stage = f" <small>{row.stage}</small>" if row.stage else ""
+    return f"<li><bdi>{safe(row.question)}</bdi> <small>{safe(row.id)}</small>{stage}</li>"
+
+
+# ---- Pieces ----------------------------------------------------------------------------------
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{title}</h2>{body}</section>" if body else ""
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "–"
+    return "–" if value is None else str(value)
