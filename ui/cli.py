@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DONE, NOT_SAID, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 FELL_SHORT = 1
 
-EXAMPLES = ("recall-why", "summit-place", "climate-when", "x-putin-age")
+EXAMPLES = ("recall-why", "minsk-mediators", "climate-when", "x-worldcup")
 """Which of the bundled questions the chat offers; the last has no answer in the article."""
 
 
