@@ -252,11 +252,9 @@ class PassageIndex:
         return given
 
     def _embed(self, documents: Sequence[Document]) -> None:
-        found: list[tuple[Document, list[Passage]]] = []
-        for document in documents:
-            window = min(self.encoder.window, WINDOW) - 2  # the model adds two special tokens
-            count = self.encoder.count_tokens
-            found.append((document, split(document, window=window, count_tokens=count)))
+        window = min(self.encoder.window, WINDOW) - 2  # the model adds two special tokens
+        count = self.encoder.count_tokens
+        found = [(d, split(d, window=window, count_tokens=count)) for d in documents]
         passages = [passage for _, parts in found for passage in parts]
         sentences = [
             passage.document.text[span.start : span.end]
