@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.embed import FloatMatrix
+from index.vectors import FloatMatrix
 
 
 class DenseIndex:

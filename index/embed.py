@@ -6,39 +6,23 @@ is one name away; it is loaded by that library, prompts included.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from index.errors import ModelError
-
-FloatMatrix = NDArray[np.float32]
-"""Row vectors, shape (n, dimension)."""
+from index.reader import LOWER, Reader
+from index.vectors import Encoding, FloatMatrix, unit
 
 BUNDLED = Path(__file__).parent / "model"
 BUNDLED_NAME = "bundled"
+READER = Path(__file__).parent / "reader.safetensors"
 BATCH_TOKENS = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """A text's unit vector (dimension,) and its unit token vectors (tokens, dimension).
-
-    ``offsets`` are the code-point ranges of the tokens in the text, shape (tokens, 2);
-    special tokens have none and are left out.
-    """
-
-    vector: NDArray[np.float32]
-    tokens: FloatMatrix
-    offsets: NDArray[np.int64]
 
 
 class Encoder(Protocol):
@@ -52,33 +36,47 @@ class Encoder(Protocol):
     def window(self) -> int: ...
     @property
     def languages(self) -> frozenset[str] | None: ...
+    @property
+    def reader(self) -> Reader | None: ...
     def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
     def passages(self, texts: Sequence[str], *, progress: str = "") -> FloatMatrix: ...
     def questions(self, texts: Sequence[str]) -> FloatMatrix: ...
     def encode(self, texts: Sequence[str], *, question: bool = False) -> list[Encoding]: ...
-    def neighbours(self, word: str, k: int = 5) -> list[tuple[str, float]]: ...
 
 
 class SentenceTransformerEncoder:
     """A sentence-transformers model, in bfloat16 where the processor computes in it.
 
     It is loaded when it is first needed, and may be shared by threads. ``name`` is that of
-    a model or its folder; None is the bundled one.
+    a model or its folder; None is the bundled one, which alone has a reader. ``halfway`` keeps
+    the hidden states that a reader goes on from.
 
     Raises:
         ModelError: on first use: the model is not there, or cannot be fetched.
     """
 
-    def __init__(self, name: str | Path | None = None) -> None:
+    def __init__(self, name: str | Path | None = None, *, halfway: bool = False) -> None:
         folder = name is not None and Path(name).is_dir()
         self.name = str(Path(name).resolve() if folder and name else name or BUNDLED_NAME)
         self.languages = frozenset({"de", "en"}) if name is None else None
+        self._bundled = name is None
+        self._halfway = halfway or self._bundled
         self._folder = str(BUNDLED) if name is None else self.name
         self._lock = threading.RLock()  # both the tokenizer and the model keep state in calls
 
     @cached_property
     def _model(self) -> Any:
-        return _load(self._folder)
+        return _load(self._folder, self._halfway)
+
+    @cached_property
+    def reader(self) -> Reader | None:
+        """What reads question and passage together; the bundled encoder has one."""
+        return Reader(self.network.encoder.layer, READER) if self._bundled else None
+
+    @property
+    def network(self) -> Any:
+        """The transformers model underneath."""
+        return self._model[0].auto_model
 
     @property
     def window(self) -> int:
@@ -156,53 +154,21 @@ class SentenceTransformerEncoder:
             for i, row, mark in zip(batch, rows, marks, strict=True):
                 offsets = np.asarray(mark, np.int64).reshape(-1, 2) - len(prompt)
                 real = (offsets[:, 1] > offsets[:, 0]) & (offsets[:, 0] >= 0)
-                states = row["token_embeddings"][row["attention_mask"].bool()][: len(offsets)]
-                states = states.float().numpy()[real]
+                here = row["attention_mask"].bool()
+                states = row["token_embeddings"][here][: len(offsets)].float().numpy()[real]
+                lower = None
+                if self._halfway:
+                    lower = row["lower"][here][: len(offsets)].half().numpy()[real]
                 found[i] = Encoding(
-                    unit(row["sentence_embedding"].float().numpy()), unit(states), offsets[real]
+                    unit(row["sentence_embedding"].float().numpy()),
+                    unit(states),
+                    offsets[real],
+                    lower,
                 )
         return [encoding for encoding in found if encoding is not None]
 
-    def neighbours(self, word: str, k: int = 5) -> list[tuple[str, float]]:
-        """The ``k`` whole words of the vocabulary nearest to a word, with their cosines.
 
-        Compared by the network's own input vectors, in which translations lie close in
-        the bundled model. Empty for models without a WordPiece vocabulary.
-        """
-        words, vectors = self._words
-        if not words:
-            return []
-        with self._lock:
-            ids = self._model.tokenizer(word, add_special_tokens=False)["input_ids"]
-        if not ids or self._model.tokenizer.unk_token_id in ids:
-            return []
-        query = unit(self._input_vectors[ids].mean(0))
-        near = vectors @ query
-        best = np.argpartition(-near, min(k, len(near) - 1))[: k + 1]
-        ranked = sorted(((words[i], float(near[i])) for i in best), key=lambda pair: -pair[1])
-        return [(w, s) for w, s in ranked if w != word][:k]
-
-    @cached_property
-    def _input_vectors(self) -> FloatMatrix:
-        table = self._model[0].auto_model.get_input_embeddings().weight
-        return np.asarray(table.detach().float().numpy(), np.float32)
-
-    @cached_property
-    def _words(self) -> tuple[list[str], FloatMatrix]:
-        vocabulary = self._model.tokenizer.get_vocab()
-        if not any(piece.startswith("##") for piece in vocabulary):
-            return [], np.zeros((0, self.dimension), np.float32)
-        words = [piece for piece in vocabulary if re.fullmatch(r"[^\W\d_]{3,}", piece)]
-        return words, unit(self._input_vectors[[vocabulary[word] for word in words]])
-
-
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale to length 1 along the last axis; zero vectors stay zero."""
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.maximum(length, 1e-12), np.float32)
-
-
-def _load(name: str) -> Any:
+def _load(name: str, halfway: bool) -> Any:
     import logging
 
     import torch
@@ -233,5 +199,11 @@ def _load(name: str) -> Any:
     model[0].register_forward_hook(
         lambda _module, _inputs, out: {**out, "token_embeddings": out["token_embeddings"].float()}
     )
+    if halfway:
+        kept: dict[str, Any] = {}
+        model[0].auto_model.encoder.layer[LOWER - 1].register_forward_hook(
+            lambda _layer, _inputs, out: kept.update(lower=out)
+        )
+        model[0].register_forward_hook(lambda _module, _inputs, out: {**out, **kept})
     model.eval()
     return model

@@ -13,8 +13,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from index.embed import Encoding, FloatMatrix, unit
 from index.types import Passage
+from index.vectors import Encoding, FloatMatrix, unit
+
+
+def sentence_of_tokens(passage: Passage, encoding: Encoding) -> NDArray[np.int64]:
+    """The number of the sentence that each token of a passage stands in, -1 for none."""
+    start = encoding.offsets[:, 0] + passage.start
+    end = encoding.offsets[:, 1] + passage.start
+    found = np.full(len(encoding.offsets), -1, np.int64)
+    for number, span in enumerate(passage.sentences):
+        found[(end > span.start) & (end <= span.end) & (start < span.end)] = number
+    return found
 
 
 def sentence_tokens(passage: Passage, encoding: Encoding) -> list[FloatMatrix]:
@@ -22,11 +32,8 @@ def sentence_tokens(passage: Passage, encoding: Encoding) -> list[FloatMatrix]:
 
     A sentence that the encoder's window cut off has none: shape (0, dimension).
     """
-    start = encoding.offsets[:, 0] + passage.start
-    end = encoding.offsets[:, 1] + passage.start
-    return [
-        encoding.tokens[(start >= span.start) & (end <= span.end)] for span in passage.sentences
-    ]
+    of = sentence_of_tokens(passage, encoding)
+    return [encoding.tokens[of == number] for number in range(len(passage.sentences))]
 
 
 def matches(question: Encoding, sentences: Sequence[FloatMatrix]) -> FloatMatrix:

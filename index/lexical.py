@@ -3,12 +3,12 @@
 Each text is stemmed in its own language, with ß and umlauts folded. German compounds
 also count as their parts; scripts without spaces between words count as pairs of
 characters. A question's words are looked up under every language of the index; where the
-encoder's vocabulary knows near words in another language ("ambassador" -> "botschafter"),
-these count too, by their nearness.
+lexicon knows words that translate them ("ambassador" -> "botschaft"), these count too.
 """
 
 from __future__ import annotations
 
+import gzip
 import math
 import re
 import unicodedata
@@ -16,18 +16,18 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.embed import Encoder
-
 K1, B = 1.2, 0.75
 """BM25's usual constants (Robertson & Zaragoza 2009)."""
 PART_WEIGHT = 0.8
-NEAR, NEAR_WEIGHT = 0.45, 0.9
-"""A vocabulary neighbour counts from this cosine on, by this much of it."""
+TRANSLATION_WEIGHT = 0.9
+LEXICON = Path(__file__).parent / "lexicon.tsv.gz"
+"""English stem, German stem, strength; made by index.distill.lexicon."""
 
 _VOWEL_SIGNS = "".join(
     chr(code)
@@ -175,34 +175,57 @@ def terms(text: str, language: str, compounds: Compounds | None = None) -> list[
     return found
 
 
+@lru_cache(maxsize=1)
+def _lexicon() -> dict[str, dict[str, dict[str, float]]]:
+    """By language, the stems that translate a stem into the other one, by their weight."""
+    found: dict[str, dict[str, dict[str, float]]] = {"en": {}, "de": {}}
+    for line in gzip.decompress(LEXICON.read_bytes()).decode().splitlines():
+        english, german, strength = line.split("\t")
+        weight = TRANSLATION_WEIGHT * math.sqrt(min(1.0, 1.5 * float(strength)))
+        found["en"].setdefault(english, {})[german] = weight
+        found["de"].setdefault(german, {})[english] = weight
+    return found
+
+
+def translations(stemmed: str, language: str, other: str) -> Mapping[str, float]:
+    """The stems of another language that translate a stem, with weights in (0, 1).
+
+    Known between German and English; empty for other languages.
+    """
+    if {language, other} != {"de", "en"}:
+        return {}
+    return _lexicon()[language].get(stemmed, {})
+
+
 def question_words(
     question: str,
     language: str,
     languages: Collection[str],
-    encoder: Encoder,
     compounds: Compounds | None = None,
 ) -> list[dict[str, float]]:
     """For each word of a question, the terms that stand for it and how well (0 to 1).
 
     A word's own stems, under the question's language and every language of the index,
-    count fully, its compound parts nearly, and its neighbours in the encoder's vocabulary
-    by their cosine where documents are in another language.
+    count fully, its compound parts nearly, and what translates it or its parts by the
+    lexicon's weights where documents are in another language.
     """
     stop = STOP_WORDS.get(language, frozenset())
-    across = any(code != language for code in languages)
     found = []
     for word in dict.fromkeys(words(question)):
         if word in stop:
             continue
         choices = {stem(word, code): 1.0 for code in (*languages, language)}
-        if compounds is not None and "de" in languages:
-            for part in compounds.parts(word):
+        parts = compounds.parts(word) if compounds is not None else ()
+        if "de" in languages:
+            for part in parts:
                 choices.setdefault(stem(part, "de"), PART_WEIGHT)
-        for neighbour, cosine in encoder.neighbours(word) if across else ():
-            for code in languages:
-                if cosine >= NEAR and neighbour not in STOP_WORDS.get(code, frozenset()):
-                    key = stem(neighbour, code)
-                    choices[key] = max(choices.get(key, 0.0), NEAR_WEIGHT * cosine)
+        own = {stem(word, language): 1.0}
+        if language == "de":
+            own |= {stem(part, "de"): PART_WEIGHT for part in parts}
+        for code in languages:
+            for mine, share in own.items():
+                for key, weight in translations(mine, language, code).items():
+                    choices[key] = max(choices.get(key, 0.0), weight * share)
         found.append(choices)
     return found
 

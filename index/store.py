@@ -21,7 +21,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from index.dense import DenseIndex
-from index.embed import BUNDLED_NAME, Encoder, Encoding, FloatMatrix, SentenceTransformerEncoder
+from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
 from index.errors import InputError, ModelError
 from index.fuse import fuse, ranks
 from index.language import detect_language
@@ -30,6 +30,7 @@ from index.load import load_all
 from index.split import passages as split
 from index.text import canonical
 from index.types import Document, Hit, Passage, Span
+from index.vectors import Encoding, FloatMatrix
 
 SCHEMA = 2
 FILE = "beleg.sqlite"
@@ -378,7 +379,7 @@ class PassageIndex:
         text = check_question(question)
         view = view or self._view
         language = detect_language(text, among=("de", "en"))
-        found = question_words(text, language, view.languages, self.encoder, view.compounds)
+        found = question_words(text, language, view.languages, view.compounds)
         (encoding,) = self.encoder.encode([text], question=True)
         return Query(text, language, encoding, tuple(found))
 

@@ -1,7 +1,8 @@
 """Every sentence of the passages found, with the scores that the answerer chooses by.
 
 Most of them come from the matches of late interaction: how well each token of the question
-is met in each sentence. A question's content tokens are those that are no stop words.
+is met in each sentence. A question's content tokens are those that are no stop words. Where
+the encoder has a reader (index.reader), it reads the best passages together with the question.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from index.late import matches, mean_cosines, sentence_tokens
+from index.late import matches, mean_cosines, sentence_of_tokens, sentence_tokens
 from index.lexical import STOP_WORDS, fold, words
 from index.store import PassageIndex, Query, View
 from index.types import Hit, Span
+from index.vectors import Encoding
 from rag.language import asks_for, offers
 
 KINDS = ("number", "time", "person", "reason")
 FEATURES = (
     "found", "passage", "passage_keywords", "sentence", "mean", "late", "rare", "weakest",
-    "after_previous", "before_next", "keywords", *KINDS, "length",
+    "after_previous", "before_next", "keywords", *KINDS, "length", "reading",
 )  # fmt: skip
 """
 found: the fused score of the passage in the search;
@@ -34,15 +36,20 @@ rare: the same of content tokens, those that few of the sentences meet weighing 
 weakest: the mean of the two content tokens that the sentence meets least;
 after_previous, before_next: late interaction with that neighbour joined;
 number, time, person, reason: the sentence offers what such a question asks for;
-length: the logarithm of its words.
+length: the logarithm of its words;
+reading: the reader's log odds that it answers against that its passage does not.
 """
 CONFIDENCE_FEATURES = (
     "found", "passage", "passage_keywords", "sentence", "mean", "late", "rare", "weakest",
-    "after_previous", "keywords",
+    "after_previous", "keywords", "reading",
 )  # fmt: skip
 CONFIDENCE_INPUTS = (*CONFIDENCE_FEATURES, "across", "unmet")
 """across: question and document differ in language, where scores are lower;
 unmet: the question asks for one of KINDS, and the sentence does not offer it."""
+READ = 5
+"""Passages that the reader reads, the best ones of the search."""
+UNREAD, SUREST = -12.0, 12.0
+"""What a sentence's reading is between; the former where its passage was not read."""
 STOP_TOKEN_WEIGHT = 0.1
 """In ``passage``: what a stop word weighs against a content token's 1.1."""
 
@@ -120,6 +127,7 @@ def score_sentences(
         "keywords": view.keywords.coverage(terms, query.words),
         "length": np.log([max(3, len(text.split())) for text in texts]),
     }
+    columns["reading"] = readings(index, query, hits, encodings)
     kind, known = asks_for(query.text), frozenset(words(query.text))
     for name in KINDS:
         met_kind = [offers(name, text, known) if name == kind else 0.0 for text in texts]
@@ -129,6 +137,25 @@ def score_sentences(
         Scored(hit, i, row, kind, hit.passage.document.language != query.language)
         for (hit, i), row in zip(places, features, strict=True)
     ]
+
+
+def readings(
+    index: PassageIndex, query: Query, hits: Sequence[Hit], encodings: Sequence[Encoding]
+) -> NDArray[np.float32]:
+    """The reader's score of every sentence of the hits; 0 where the encoder has no reader."""
+    sizes = [len(hit.passage.sentences) for hit in hits]
+    if index.encoder.reader is None:
+        return np.zeros(sum(sizes), np.float32)
+    read = list(zip(hits, encodings, strict=True))[:READ]
+    found = index.encoder.reader.read(
+        query.encoding,
+        [encoding for _, encoding in read],
+        [sentence_of_tokens(hit.passage, encoding) for hit, encoding in read],
+    )
+    scores = [np.full(size, UNREAD, np.float32) for size in sizes]
+    for score, reading in zip(scores, found, strict=False):
+        score[: len(reading.sentences)] = reading.sentences
+    return np.clip(np.concatenate(scores), UNREAD, SUREST)
 
 
 def content_tokens(query: Query) -> NDArray[np.float32]:

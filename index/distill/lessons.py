@@ -60,17 +60,25 @@ def read_lessons(folder: Path, tokenizer: Tokenizer) -> list[Lesson]:
     Raises:
         InputError: there is none, or an answer is not in its text.
     """
-    lessons = []
+    return [_lesson(document, rows, tokenizer) for document, rows in read_texts(folder)]
+
+
+def read_texts(folder: Path) -> list[tuple[Document, list[dict[str, Any]]]]:
+    """The texts themselves, each with its questions as they stand in the files.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = []
     for path in sorted(folder.rglob("*.txt")):
         name, language = path.name.split(".")[0], path.name.split(".")[-2]
         files = sorted(path.parent.glob(f"{name}.questions.*.jsonl"))
         rows = [row for file in files for row in _rows(file)]
         if rows:
-            document = Document(path.read_text("utf-8"), path.name, name, language)
-            lessons.append(_lesson(document, rows, tokenizer))
-    if not lessons:
+            found.append((Document(path.read_text("utf-8"), path.name, name, language), rows))
+    if not found:
         raise InputError(f"{folder}: no NAME.LANG.txt with NAME.questions.LANG.jsonl beside it")
-    return lessons
+    return found
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
@@ -106,13 +114,21 @@ def _lesson(document: Document, rows: Sequence[dict[str, Any]], tokenizer: Token
         ids.append(encoding.ids[: WINDOW + 2])
         sentence.append(of[: WINDOW + 2])
         first.append(len(texts))
-    right = np.asarray([[any(a in text for a in row["answers"]) for text in texts] for row in rows])
+    right = np.asarray([_answering(row, texts) for row in rows])
     for row, found in zip(rows, right, strict=True):
         if row["answers"] and not found.any():
             raise InputError(f"{document.source}: no sentence holds an answer of {row.get('id')}")
     holds = np.stack([right[:, a:b].any(1) for a, b in pairwise(first)], 1)
     questions = [tokenizer.encode(row["question"]).ids[:64] for row in rows]
     return Lesson(ids, sentence, questions, right, holds)
+
+
+def _answering(row: dict[str, Any], texts: Sequence[str]) -> list[bool]:
+    """Which sentences hold an answer: those of the row's own ``sentence`` where it names one."""
+    found = [any(answer in text for answer in row["answers"]) for text in texts]
+    named = row.get("sentence") or ""
+    meant = [f and (t in named or named in t) for f, t in zip(found, texts, strict=True)]
+    return meant if any(meant) else found
 
 
 def batches(lessons: Sequence[Lesson], size: int, rng: random.Random) -> Iterator[list[Lesson]]:

@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from index.embed import FloatMatrix
+from index.vectors import FloatMatrix
 
 LENGTHS = (8, 12, 16, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256)
 """Batches are padded to these lengths only: each new shape costs a kernel compilation."""

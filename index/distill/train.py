@@ -32,8 +32,8 @@ from index.distill.vocabulary import (
     initial_rows,
     translate_pieces,
 )
-from index.embed import FloatMatrix
 from index.errors import InputError
+from index.vectors import FloatMatrix
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

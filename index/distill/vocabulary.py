@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, trainers
 
 from index.distill.pairs import Pair
-from index.embed import FloatMatrix
+from index.vectors import FloatMatrix
 
 WINDOW = 256
 """Texts are cut at so many tokens."""

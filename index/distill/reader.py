@@ -1,0 +1,402 @@
+"""Teach the reader (index.reader) from texts with questions.
+
+    python -m index.distill.reader LESSONS ... --out reader.safetensors [--test FOLDER]
+
+The folders are as index.distill.lessons reads them. Each question is read with a passage
+that answers it, with one of the same text that does not, or with one of another text that
+looks as if it did; what is learnt is which sentence answers, or that none does, and the
+span of the answer (Rajpurkar et al. 2018, "Know What You Don't Know: Unanswerable
+Questions for SQuAD"). Only low-rank changes of the encoder's upper layers are trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from index.distill.lessons import read_texts
+from index.embed import SentenceTransformerEncoder
+from index.errors import InputError
+from index.late import sentence_of_tokens
+from index.reader import LOWER, QUESTION_TOKENS, joined, run, scores, states_of
+from index.split import passages as split
+from index.types import Passage
+from index.vectors import Encoding
+
+WINDOW = 254
+RANK = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How to teach. Of the examples, ``gold`` read a passage that answers, ``other`` another
+    one of the same text, the rest one of another text. Rates are peaks."""
+
+    minutes: float = 45.0
+    steps: int = 0
+    batch: int = 20
+    rate: float = 6e-4
+    head_rate: float = 1e-3
+    gold: float = 0.62
+    other: float = 0.23
+    hard: int = 12
+    span_weight: float = 0.4
+    dropout: float = 0.1
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A passage with its encoding, and the sentence of each of its tokens."""
+
+    passage: Passage
+    encoding: Encoding
+    sentences: NDArray[np.int64]
+    text: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question with its encoding; by page, which sentences answer and the tokens that do."""
+
+    encoding: Encoding
+    text: int
+    right: dict[int, tuple[NDArray[np.bool_], tuple[int, int] | None]]
+    style: str
+
+
+class LowRank(nn.Module):
+    """A frozen linear layer with a trained change of low rank (Hu et al. 2021, "LoRA")."""
+
+    def __init__(self, base: nn.Linear, rank: int, dropout: float) -> None:
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.a = nn.Parameter(torch.randn(rank, base.in_features) / base.in_features**0.5)
+        self.b = nn.Parameter(torch.zeros(base.out_features, rank))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = self.dropout(x @ self.a.T.to(x.dtype))
+        return self.base(x) + inner @ self.b.T.to(x.dtype)  # type: ignore[no-any-return]
+
+
+class Pupil(nn.Module):
+    """The encoder's upper layers, to be changed, and the reader's heads."""
+
+    def __init__(self, layers: nn.ModuleList, size: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = layers
+        for module in layers.modules():
+            if isinstance(module, nn.Dropout):  # slow in bfloat16; the changes have their own
+                module.p = 0.0
+        for name, module in list(layers.named_modules()):
+            if isinstance(module, nn.Linear):
+                parent = layers.get_submodule(name.rpartition(".")[0])
+                setattr(parent, name.rpartition(".")[2], LowRank(module, RANK, dropout))
+        for parameter in layers.parameters():
+            parameter.requires_grad_(False)
+        for module in layers.modules():
+            if isinstance(module, LowRank):
+                module.a.requires_grad_(True)
+                module.b.requires_grad_(True)
+        self.heads = nn.ParameterDict(
+            {
+                "null": nn.Parameter(torch.zeros(size)),
+                "mean": nn.Parameter(torch.randn(size) * 0.02),
+                "token": nn.Parameter(torch.randn(size) * 0.02),
+                "span": nn.Parameter(torch.randn(size, 2) * 0.02),
+            }
+        )
+        self.begin = nn.ParameterDict(
+            {name: nn.Parameter(torch.zeros(size)) for name in ("none", "question", "passage")}
+        )
+
+    def forward(
+        self, pairs: Sequence[tuple[Encoding, Page]]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Sentence scores and span scores (see index.reader.scores), and where each token is."""
+        x, mask, where = joined(
+            [states_of(question)[:QUESTION_TOKENS] for question, _ in pairs],
+            [states_of(page.encoding) for _, page in pairs],
+            [page.sentences for _, page in pairs],
+            dict(self.begin),
+        )
+        count = max(1, *(int(page.sentences.max(initial=-1)) + 1 for _, page in pairs))
+        found, spans = scores(run(self.layers, x, mask), where, count, dict(self.heads))
+        return found, spans, where
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        held = {**self.heads, **self.begin}
+        for name, module in self.layers.named_modules():
+            if isinstance(module, LowRank):
+                held |= {f"{name}.weight.a": module.a, f"{name}.weight.b": module.b}
+        return {k: v.detach().to(torch.float16).contiguous() for k, v in held.items()}
+
+
+def material(
+    folders: Sequence[Path], encoder: SentenceTransformerEncoder
+) -> tuple[list[Page], list[Asked]]:
+    """Every text's passages and questions, encoded."""
+    pages: list[Page] = []
+    questions: list[tuple[int, dict[str, Any]]] = []
+    of_text: dict[int, list[int]] = {}
+    parts: list[tuple[int, Passage]] = []
+    texts = [found for folder in folders for found in read_texts(folder)]
+    for number, (document, rows) in enumerate(texts):
+        found = split(document, window=WINDOW, count_tokens=encoder.count_tokens)
+        of_text[number] = list(range(len(parts), len(parts) + len(found)))
+        parts += [(number, passage) for passage in found]
+        questions += [(number, row) for row in rows]
+    for (number, passage), encoding in zip(
+        parts, encoder.encode([p.text for _, p in parts]), strict=True
+    ):
+        of = sentence_of_tokens(passage, encoding)
+        pages.append(Page(passage, encoding, of, number))
+    encoded = encoder.encode([row["question"] for _, row in questions], question=True)
+    asked = []
+    for (number, row), encoding in zip(questions, encoded, strict=True):
+        right = {p: answering(pages[p], row) for p in of_text[number]}
+        right = {p: (here, span) for p, (here, span) in right.items() if here.any()}
+        if not row["answers"] or right:
+            asked.append(Asked(encoding, number, right, row.get("style", "")))
+    return pages, asked
+
+
+def answering(page: Page, row: dict[str, Any]) -> tuple[NDArray[np.bool_], tuple[int, int] | None]:
+    """Which sentences of a page answer, and the first and last token of the answer."""
+    text, start = page.passage.text, page.passage.start
+    named = row.get("sentence") or ""
+    here = np.zeros(len(page.passage.sentences), np.bool_)
+    tokens = None
+    for number, span in enumerate(page.passage.sentences):
+        sentence = text[span.start - start : span.end - start]
+        for answer in row["answers"]:
+            at = sentence.find(answer)
+            if at < 0 or (named and not (sentence in named or named in sentence)):
+                continue
+            here[number] = True
+            a, b = span.start - start + at, span.start - start + at + len(answer)
+            inside = np.flatnonzero(
+                (page.encoding.offsets[:, 1] > a) & (page.encoding.offsets[:, 0] < b)
+            )
+            if len(inside):
+                tokens = (int(inside[0]), int(inside[-1]))
+    return here, tokens
+
+
+def lookalikes(pages: Sequence[Page], asked: Sequence[Asked], k: int) -> NDArray[np.int64]:
+    """For each question the ``k`` pages nearest to it, (questions, k)."""
+    vectors = np.stack([page.encoding.vector for page in pages])
+    found = [
+        np.argpartition(-(vectors @ a.encoding.vector), min(k, len(pages) - 1))[:k] for a in asked
+    ]
+    return np.stack(found)
+
+
+def same_story(pages: Sequence[Page], a: int, b: int) -> bool:
+    """Whether two pages are of one text or of its translation."""
+    names = [pages[i].passage.document.source.split(".")[0].rsplit("-", 1) for i in (a, b)]
+    return pages[a].text == pages[b].text or names[0][0] == names[1][0]
+
+
+def examples(
+    pages: Sequence[Page], asked: Sequence[Asked], recipe: Recipe, rng: random.Random
+) -> Iterator[list[tuple[Asked, int]]]:
+    """Yield batches of questions with the page to read, of about one length, for ever."""
+    near = lookalikes(pages, asked, recipe.hard)
+    of_text: dict[int, list[int]] = {}
+    for number, page in enumerate(pages):
+        of_text.setdefault(page.text, []).append(number)
+    while True:
+        order = list(range(len(asked)))
+        rng.shuffle(order)
+        for start in range(0, len(order), recipe.batch * 16):
+            chosen = []
+            for i in order[start : start + recipe.batch * 16]:
+                question, own = asked[i], of_text[asked[i].text]
+                wrong = [p for p in own if p not in question.right]
+                foreign = [int(p) for p in near[i] if pages[p].text != question.text]
+                foreign = [p for p in foreign if not same_story(pages, p, own[0])]
+                draw = rng.random()
+                if question.right and (draw < recipe.gold or not (wrong or foreign)):
+                    page = rng.choice(list(question.right))
+                elif wrong and (draw < recipe.gold + recipe.other or not foreign):
+                    page = max(
+                        rng.sample(wrong, min(2, len(wrong))),
+                        key=lambda p: float(pages[p].encoding.vector @ question.encoding.vector),
+                    )
+                else:
+                    page = rng.choice(foreign or own)
+                chosen.append((question, page))
+            chosen.sort(key=lambda c: len(pages[c[1]].sentences) + len(c[0].encoding.offsets))
+            batches = [chosen[b : b + recipe.batch] for b in range(0, len(chosen), recipe.batch)]
+            rng.shuffle(batches)
+            yield from batches
+
+
+def loss_of(
+    pupil: Pupil, pages: Sequence[Page], batch: Sequence[tuple[Asked, int]], recipe: Recipe
+) -> torch.Tensor:
+    """Cross-entropy of the sentences that answer and "none", and of the answer's two ends."""
+    found, spans, where = pupil([(asked.encoding, pages[page]) for asked, page in batch])
+    logits = torch.cat([torch.zeros(len(batch), 1), found], 1)
+    right = torch.zeros_like(logits, dtype=torch.bool)
+    ends, rows = [], []
+    for i, (asked, page) in enumerate(batch):
+        here, tokens = asked.right.get(page, (None, None))
+        if here is None:
+            right[i, 0] = True
+            continue
+        right[i, 1 : 1 + len(here)] = torch.from_numpy(here)
+        right[i] &= logits[i] > -torch.inf
+        if tokens is not None:
+            first = min(len(asked.encoding.offsets), QUESTION_TOKENS)
+            ends.append((first + tokens[0], first + tokens[1]))
+            rows.append(i)
+    among = logits.masked_fill(~right, -torch.inf)
+    usable = right.any(1)
+    loss = (logits.logsumexp(1) - among.logsumexp(1))[usable].mean()
+    if rows:
+        marks = spans[rows].masked_fill((where[rows] < 0).unsqueeze(-1), -1e4)
+        target = torch.tensor(ends)
+        loss = loss + recipe.span_weight * (
+            functional.cross_entropy(marks[..., 0], target[:, 0])
+            + functional.cross_entropy(marks[..., 1], target[:, 1])
+        )
+    return loss
+
+
+@torch.inference_mode()
+def measured(pupil: Pupil, pages: Sequence[Page], asked: Sequence[Asked]) -> dict[str, float]:
+    """Over each question's own text: how often a right sentence is first, and the AUROC of
+    the best score between questions that are answered and those that are not."""
+    pupil.eval()
+    of_text: dict[int, list[int]] = {}
+    for number, page in enumerate(pages):
+        of_text.setdefault(page.text, []).append(number)
+    first: list[bool] = []
+    best: list[float] = []
+    known: list[bool] = []
+    for question in asked:
+        own = of_text[question.text]
+        found, _, _ = pupil([(question.encoding, pages[p]) for p in own])
+        row, sentence = divmod(int(found.argmax()), found.shape[1])
+        best.append(float(found.max()))
+        known.append(bool(question.right))
+        if question.right:
+            here = question.right.get(own[row])
+            first.append(bool(here is not None and here[0][sentence]))
+    pupil.train()
+    return {
+        "answering sentence first": float(np.mean(first)),
+        "AUROC": float(roc_auc_score(known, best)) if 0 < sum(known) < len(known) else 0.0,
+    }
+
+
+def teach(
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    encoder: SentenceTransformerEncoder,
+    test: Sequence[Path] = (),
+    recipe: Recipe | None = None,
+    every: float = 0,
+) -> list[float]:
+    """Teach a reader and save it in ``out``; returns the loss of every step.
+
+    ``test`` are folders that are only measured on, at the end and every ``every`` seconds.
+
+    Raises:
+        InputError: a folder holds no texts with questions.
+    """
+    from safetensors.torch import save_file
+
+    recipe = recipe or Recipe()
+    rng = random.Random(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    pages, asked = material(folders, encoder)
+    unseen = material(test, encoder) if test else None
+    layers = copy.deepcopy(encoder.network.encoder.layer[LOWER:])
+    pupil = Pupil(layers, encoder.dimension, recipe.dropout).train()
+    low = [p for n, p in pupil.named_parameters() if p.requires_grad and n.endswith((".a", ".b"))]
+    rest = [*pupil.heads.values(), *pupil.begin.values()]
+    optimizer = torch.optim.AdamW(
+        [{"params": low, "lr": recipe.rate}, {"params": rest, "lr": recipe.head_rate}],
+        weight_decay=0.01,
+    )
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    stream = examples(pages, asked, recipe, rng)
+    losses: list[float] = []
+    began = told = time.monotonic()
+    bar = tqdm(total=100, unit="%", disable=None, desc="reading")
+    while True:
+        passed = time.monotonic() - began
+        done = len(losses) / recipe.steps if recipe.steps else passed / (recipe.minutes * 60)
+        if done >= 1:
+            break
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * min((done + 1e-3) / 0.05, 1.0) * (1 - done)
+        loss = loss_of(pupil, pages, next(stream), recipe)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_([*low, *rest], 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+        bar.update(int(done * 100) - bar.n)
+        bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
+        if every and unseen and time.monotonic() - told > every:
+            report = {k: round(v, 3) for k, v in measured(pupil, *unseen).items()}
+            line = (
+                f"step {len(losses)}, {passed:.0f} s, loss {np.mean(losses[-100:]):.3f}, {report}"
+            )
+            tqdm.write(line, file=sys.stderr)
+            save_file(pupil.weights(), out)
+            told = time.monotonic()
+    bar.close()
+    save_file(pupil.weights(), out)
+    if unseen:
+        report = {k: round(v, 3) for k, v in measured(pupil, *unseen).items()}
+        tqdm.write(f"held out: {report}", file=sys.stderr)
+    return losses
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("lessons", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--test", nargs="*", type=Path, default=[])
+    parser.add_argument("--encoder", type=Path, help="a folder; default: the bundled one")
+    parser.add_argument("--minutes", type=float, default=45.0)
+    args = parser.parse_args()
+    encoder = SentenceTransformerEncoder(args.encoder, halfway=True)
+    try:
+        losses = teach(
+            args.lessons,
+            args.out,
+            encoder=encoder,
+            test=args.test,
+            recipe=Recipe(minutes=args.minutes),
+            every=420,
+        )
+    except (InputError, OSError) as error:
+        sys.exit(f"index.distill.reader: {error}")
+    sys.stdout.write(f"{len(losses)} steps, loss {np.mean(losses[-100:]):.3f}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The reader: question and passage read together, to see which sentence answers.
+
+A cross-encoder at half the price. The lower half of the bundled network reads question and
+passage each alone, as it does for their vectors; the reader is a copy of the upper half that
+goes on with both in one sequence, so that only half of the layers run for each pair (Cao et
+al. 2020, "DeFormer: Decomposing Pre-trained Transformers for Faster Question Answering").
+It gives every sentence a score for being the answer, and the passage one for holding none,
+as readers of SQuAD 2.0 do (Devlin et al. 2019, "BERT"). It is stored as low-rank changes of
+the encoder's own weights (Hu et al. 2021, "LoRA") and taught by index.distill.reader.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.vectors import Encoding
+
+if TYPE_CHECKING:
+    import torch
+
+LOWER = 6
+"""Layers of the bundled network below the reader's."""
+QUESTION_TOKENS = 64
+STEP = 32
+"""Sequences are padded to multiples of this: every new shape costs a kernel compilation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the reader makes of one passage.
+
+    ``sentences``: the log odds of each sentence of being the answer against the passage
+    holding none, (sentences,). ``span``: the code points of the passage, in its best sentence,
+    that look most like the answer itself.
+    """
+
+    sentences: NDArray[np.float32]
+    span: tuple[int, int]
+
+
+def upper_half(encoder_layers: Any, changes: dict[str, torch.Tensor]) -> Any:
+    """A copy of the layers from LOWER on, with low-rank changes ``NAME.a`` @ ``NAME.b``."""
+    layers = copy.deepcopy(encoder_layers[LOWER:])
+    for name, weight in layers.named_parameters():
+        if f"{name}.a" in changes:
+            change = changes[f"{name}.b"].float() @ changes[f"{name}.a"].float()
+            weight.data = (weight.data.float() + change).to(weight.dtype)
+    return layers
+
+
+def scores(
+    states: torch.Tensor, of: torch.Tensor, count: int, heads: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores of sentences over no answer, (texts, count), and of tokens to begin and to end
+    the answer, (texts, tokens, 2).
+
+    ``states`` (texts, 1 + tokens, dimension) begin with the place for "no answer"; ``of``
+    (texts, tokens) gives each token's sentence, -1 for question and padding.
+    """
+    import torch
+
+    null = states[:, 0] @ heads["null"]
+    tokens = states[:, 1:]
+    inside = torch.nn.functional.one_hot(of + 1, count + 1)[..., 1:].to(states.dtype)
+    size = inside.sum(1).clamp(min=1)
+    mean = (inside.transpose(1, 2) @ (tokens @ heads["mean"]).unsqueeze(-1)).squeeze(-1) / size
+    each = (tokens @ heads["token"]).unsqueeze(-1).masked_fill(inside == 0, -torch.inf)
+    best = each.amax(1)
+    found = mean + best - null.unsqueeze(1)
+    return found, tokens @ heads["span"]
+
+
+class Reader:
+    """The upper half of an encoder's network, taught to read.
+
+    ``layers`` are those of the encoder's network; ``file`` holds the reader's weights.
+    """
+
+    def __init__(self, layers: Any, file: Path) -> None:
+        from safetensors.torch import load_file
+
+        held = load_file(file)
+        self._layers = upper_half(layers, held).eval()
+        self._heads = {k: held[k].float() for k in ("null", "mean", "token", "span")}
+        self._begin = {k: held[k].float() for k in ("none", "question", "passage")}
+
+    def read(
+        self,
+        question: Encoding,
+        passages: Sequence[Encoding],
+        sentences: Sequence[NDArray[np.int64]],
+    ) -> list[Reading]:
+        """Read each passage with the question.
+
+        ``sentences`` gives each token's sentence (see index.late.sentence_of_tokens).
+        """
+        import torch
+
+        asked = states_of(question)[:QUESTION_TOKENS]
+        counts = [int(of.max(initial=-1)) + 1 for of in sentences]
+        with torch.inference_mode():
+            x, mask, where = joined(
+                [asked] * len(passages), list(map(states_of, passages)), sentences, self._begin
+            )
+            states = run(self._layers, x, mask)
+            logits, marks = scores(states, where, max(1, *counts), self._heads)
+        readings = []
+        for row, (encoding, of, count) in enumerate(zip(passages, sentences, counts, strict=True)):
+            own = logits[row, :count].numpy()
+            span = (0, 0)
+            if count and np.isfinite(own).any():
+                inside = np.flatnonzero(of == own.argmax())
+                a, b = best_span(marks[row, len(asked) + inside].numpy())
+                span = (
+                    int(encoding.offsets[inside[a], 0]),
+                    int(encoding.offsets[inside[b], 1]),
+                )
+            readings.append(Reading(own, span))
+        return readings
+
+
+def states_of(encoding: Encoding) -> torch.Tensor:
+    """The states half-way up, (tokens, dimension).
+
+    Raises:
+        ValueError: the encoding has none.
+    """
+    import torch
+
+    if encoding.lower is None:
+        raise ValueError("this encoding has no states for a reader")
+    return torch.from_numpy(encoding.lower.astype(np.float32))
+
+
+def best_span(marks: NDArray[np.float32], longest: int = 30) -> tuple[int, int]:
+    """The first and last of at most ``longest`` tokens with the highest sum of marks."""
+    total = marks[:, None, 0] + marks[None, :, 1]
+    order = np.arange(len(marks))
+    gap = order[None, :] - order[:, None]
+    total = np.where((gap >= 0) & (gap < longest), total, -np.inf)
+    begin, end = np.unravel_index(int(total.argmax()), total.shape)
+    return int(begin), int(end)
+
+
+def joined(
+    questions: Sequence[torch.Tensor],
+    passages: Sequence[torch.Tensor],
+    sentences: Sequence[NDArray[np.int64]],
+    begin: dict[str, torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One sequence a pair: the place for "no answer", the question, the passage, padding.
+
+    Returns states (pairs, 1 + tokens, dimension), mask (pairs, 1 + tokens), and the sentence
+    of each token (pairs, tokens).
+    """
+    import torch
+
+    size = max(len(q) + len(p) for q, p in zip(questions, passages, strict=True)) + 1
+    size = -(-size // STEP) * STEP
+    x = torch.zeros(len(passages), size, len(begin["none"]))
+    mask = torch.zeros(len(passages), size, dtype=torch.bool)
+    where = torch.full((len(passages), size - 1), -1)
+    rows = []
+    for i, (q, p, of) in enumerate(zip(questions, passages, sentences, strict=True)):
+        rows.append(torch.cat([begin["none"][None], q + begin["question"], p + begin["passage"]]))
+        mask[i, : len(rows[-1])] = True
+        where[i, len(q) : len(q) + len(p)] = torch.from_numpy(of)
+    x = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    x = torch.nn.functional.pad(x, (0, 0, 0, size - x.shape[1]))
+    return x, mask, where
+
+
+def run(layers: Any, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The layers' output in float32, (texts, tokens, dimension)."""
+    import torch
+
+    dtype = layers[0].output.LayerNorm.weight.dtype
+    bias = torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+    x = x.to(dtype)
+    for layer in layers:
+        x = layer(x, bias[:, None, None, :])
+    return x.float()
