@@ -1,9 +1,11 @@
 """Fit the weights of the sentence model and of the confidence.
 
-    python -m tests.benchmarks.fit_ranker XQUAD QUESTIONS [--model DIR] [--write]
+    python -m tests.benchmarks.fit_ranker XQUAD QUESTIONS ... [--write]
 
-XQUAD holds xquad.en.dev.json and xquad.de.dev.json; QUESTIONS is a folder of texts with
-questions of people's own wording (tests/benchmarks/questions/dev). The sentence model is a
+XQUAD holds xquad.en.dev.json and xquad.de.dev.json; QUESTIONS are folders of texts with
+questions of people's own wording (tests/benchmarks/questions/dev, and the dev folder that
+tests.benchmarks.news writes). Two sets of weights are fitted: one for the bundled encoder,
+and one without its reader, for any other. The sentence model is a
 softmax over the sentences of the passages found (listwise, as in Cao et al. 2007, "Learning
 to Rank: From Pairwise Approach to Listwise Approach"); the confidence is a logistic
 regression over answerable and unanswerable questions. XQuAD has none of the latter, so its
@@ -255,8 +257,7 @@ def report(outcomes: Sequence[Outcome]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("xquad", type=Path)
-    parser.add_argument("questions", type=Path)
-    parser.add_argument("--model")
+    parser.add_argument("questions", nargs="+", type=Path)
     parser.add_argument("--every", type=int, default=1, help="use every n-th XQuAD question")
     parser.add_argument("--write", action="store_true", help="write rag/ranker.json")
     args = parser.parse_args()
