@@ -81,7 +81,10 @@ def _ask(options: argparse.Namespace) -> int:
 def _chat(options: argparse.Namespace) -> int:
     _check_address(options.host, options.port)
     bot = _open(options)
-    from ui.app import serve
+    from index.progress import progress_bar
+
+    with progress_bar("loading the page"):
+        from ui.app import serve
 
     on_example = not options.paths and options.index is None
     serve(
@@ -129,8 +132,10 @@ def _list(options: argparse.Namespace) -> int:
 
 def _remove(options: argparse.Namespace) -> int:
     from index.store import PassageIndex
+    from ui.render import plain
 
-    PassageIndex.open(options.index).remove(*options.documents)
+    removed = PassageIndex.open(options.index).remove(*options.documents)
+    _print(plain(f"removed {', '.join(removed)}").replace("\n", " "))
     return DONE
 
 
@@ -271,20 +276,31 @@ def _sources(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="file, folder or http(s) address to answer from (the bundled example article)",
     )
-    parser.add_argument("--index", metavar="DIR", help="answer from the index in this folder")
+    parser.add_argument(
+        "--index", metavar="DIR", type=_name, help="answer from the index in this folder"
+    )
     _model(parser)
 
 
 def _index(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--index", metavar="DIR", required=True, help="folder of the index")
+    parser.add_argument(
+        "--index", metavar="DIR", type=_name, required=True, help="folder of the index"
+    )
 
 
 def _model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="M",
+        type=_name,
         help="sentence-transformers model, a name or a folder (the bundled German-English one)",
     )
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 def _port(text: str) -> int:
