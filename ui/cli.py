@@ -33,6 +33,9 @@ EXAMPLES = ("recall-why", "minsk-mediators", "climate-when", "x-worldcup")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    # A program started without them has none.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets a stand-in, not a crash.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
@@ -388,8 +391,13 @@ def _described(document: Document, with_text: bool) -> dict[str, Any]:
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot write the output: {error.strerror}") from error
 
 
 def _print_json(value: object) -> None:
