@@ -10,11 +10,11 @@ from typing import Self
 from index.embed import SentenceTransformerEncoder
 from index.errors import InputError
 from index.load import load_all
-from index.store import PassageIndex, View
+from index.store import PassageIndex, Query, View
 from index.types import Document, Hit
 from rag.answer import Answer
 from rag.extract import PASSAGES, Ranker, extract
-from rag.language import REFUSAL, UNKNOWN_LANGUAGE
+from rag.language import REFUSAL, UNKNOWN_LANGUAGE, UNKNOWN_QUESTION
 
 EXAMPLE = Path(__file__).parent / "example" / "gipfel.de.txt"
 """The bundled German example article."""
@@ -79,20 +79,23 @@ class Chatbot:
 
     def add(
         self,
-        paths: Iterable[str | Path],
+        paths: str | Path | Document | Iterable[str | Path | Document],
         *,
         urls: bool = False,
         on_skip: Callable[[str], None] = _silent,
     ) -> list[Document]:
-        """Add files or folders, and http(s) addresses where ``urls`` allows them.
+        """Add files, folders and documents, and http(s) addresses where ``urls`` allows them.
 
         Returns the documents read. Raises InputError.
         """
         return self.index.add(paths, urls=urls, on_skip=on_skip)
 
-    def remove(self, *documents: str) -> None:
-        """Remove documents by id or source, all or none. Raises InputError if one is missing."""
-        self.index.remove(*documents)
+    def remove(self, *documents: str) -> list[str]:
+        """Remove documents by id or source, all or none; returns their sources.
+
+        Raises InputError if one is missing.
+        """
+        return self.index.remove(*documents)
 
     def fork(self) -> Self:
         """A copy in memory that shares the encoder; changing it leaves this one alone."""
@@ -133,17 +136,24 @@ class Chatbot:
                 "search": searched - started,
                 "answer": time.perf_counter() - searched,
             },
-            notice=self._notice(hits, query.language),
+            notice=self._notice(query, hits, refused=not citations),
             withheld=withheld,
         )
 
-    def _notice(self, hits: Sequence[Hit], language: str) -> str:
-        """A line where the best passage is in a language that the encoder does not know."""
+    def _notice(self, query: Query, hits: Sequence[Hit], *, refused: bool) -> str:
+        """A line where the encoder does not know the language of the best passage, or that of
+        a question which found no answer."""
         known = self.index.encoder.languages
-        if known is None or not hits or hits[0].passage.document.language in known:
+        if known is None or not hits:
             return ""
-        document = hits[0].passage.document
-        return UNKNOWN_LANGUAGE[language].format(title=document.source, language=document.language)
+        best = hits[0].passage.document
+        if best.language not in known:
+            return UNKNOWN_LANGUAGE[query.language].format(
+                title=best.source, language=best.language
+            )
+        if refused and query.spoken not in known:
+            return UNKNOWN_QUESTION.format(language=query.spoken)
+        return ""
 
     def stream(
         self, question: str, history: Sequence[tuple[str, Answer]] = ()

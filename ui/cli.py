@@ -33,6 +33,9 @@ EXAMPLES = ("recall-why", "minsk-mediators", "climate-when", "x-worldcup")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    # A program started without them has none.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets a stand-in, not a crash.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
@@ -81,7 +84,10 @@ def _ask(options: argparse.Namespace) -> int:
 def _chat(options: argparse.Namespace) -> int:
     _check_address(options.host, options.port)
     bot = _open(options)
-    from ui.app import serve
+    from index.progress import progress_bar
+
+    with progress_bar("loading the page"):
+        from ui.app import serve
 
     on_example = not options.paths and options.index is None
     serve(
@@ -129,8 +135,10 @@ def _list(options: argparse.Namespace) -> int:
 
 def _remove(options: argparse.Namespace) -> int:
     from index.store import PassageIndex
+    from ui.render import plain
 
-    PassageIndex.open(options.index).remove(*options.documents)
+    removed = PassageIndex.open(options.index).remove(*options.documents)
+    _print(plain(f"removed {', '.join(removed)}").replace("\n", " "))
     return DONE
 
 
@@ -271,20 +279,31 @@ def _sources(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="file, folder or http(s) address to answer from (the bundled example article)",
     )
-    parser.add_argument("--index", metavar="DIR", help="answer from the index in this folder")
+    parser.add_argument(
+        "--index", metavar="DIR", type=_name, help="answer from the index in this folder"
+    )
     _model(parser)
 
 
 def _index(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--index", metavar="DIR", required=True, help="folder of the index")
+    parser.add_argument(
+        "--index", metavar="DIR", type=_name, required=True, help="folder of the index"
+    )
 
 
 def _model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="M",
+        type=_name,
         help="sentence-transformers model, a name or a folder (the bundled German-English one)",
     )
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 def _port(text: str) -> int:
@@ -372,8 +391,13 @@ def _described(document: Document, with_text: bool) -> dict[str, Any]:
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot write the output: {error.strerror}") from error
 
 
 def _print_json(value: object) -> None:
