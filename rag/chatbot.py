@@ -54,6 +54,11 @@ class Chatbot:
             ModelError: the encoder cannot be loaded.
         """
         documents = list(load_all(paths, urls=urls, on_skip=on_skip))  # bad paths fail at once
+        return cls.from_documents(documents, model=model)
+
+    @classmethod
+    def from_documents(cls, documents: Iterable[Document], *, model: str | None = None) -> Self:
+        """Split and embed documents in memory. Raises ModelError."""
         index = PassageIndex(encoder=SentenceTransformerEncoder(model))
         index.add(documents)
         return cls(index)
@@ -104,10 +109,13 @@ class Chatbot:
         history: Sequence[tuple[str, Answer]] = (),
         *,
         view: View | None = None,
+        depth: int = PASSAGES,
     ) -> Answer:
         """Answer one question from the documents, in an earlier ``view`` of them if given.
 
         ``history`` is accepted for follow-up questions; each question stands alone so far.
+        ``depth`` is how many passages the answer's ranking has; the first ``PASSAGES`` are
+        answered from.
 
         Raises:
             InputError: the question is empty or too long.
@@ -115,7 +123,7 @@ class Chatbot:
         started = time.perf_counter()
         view = view or self.index.view
         query = self.index.query(question, view)
-        hits = self.index.search(query, PASSAGES, view=view)
+        hits = self.index.search(query, depth, view=view)
         searched = time.perf_counter()
         found = extract(self.index, view, query, hits, self.ranker)
         citations, withheld = (found.citations, ()) if found.answers else ((), found.citations)

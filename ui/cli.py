@@ -137,23 +137,36 @@ def _remove(options: argparse.Namespace) -> int:
 def _eval(options: argparse.Namespace) -> int:
     from ui.evaluate import run
 
-    report, short = run(options, say=_print, warn=_warn)
+    report, short = run(options, open_bot=_open, say=_print, warn=_warn)
     if report.interrupted:
         return INTERRUPTED
     return FELL_SHORT if short else DONE
 
 
-def _open(options: argparse.Namespace) -> Chatbot:
-    """The documents to answer from; given paths never change the index on disk."""
+def _open(
+    options: argparse.Namespace,
+    given: Sequence[Document] = (),
+    check: Callable[[Sequence[Document]], object] = lambda documents: None,
+) -> Chatbot:
+    """The documents to answer from; given paths never change the index on disk.
+
+    ``given`` are those where neither paths nor an index are named, else the example.
+    ``check`` is called with all of them, before they are embedded if no index is named.
+    """
+    from index.load import load_all
     from rag.chatbot import EXAMPLE, Chatbot
 
     if options.index is None:
-        paths = options.paths or [EXAMPLE]
-        return Chatbot.from_paths(*paths, model=options.model, urls=True, on_skip=_warn)
+        documents = given
+        if options.paths or not documents:
+            documents = list(load_all(options.paths or [EXAMPLE], urls=True, on_skip=_warn))
+        check(documents)
+        return Chatbot.from_documents(documents, model=options.model)
     bot = Chatbot.open(options.index, model=options.model)
     if options.paths:
         bot = bot.fork()
         bot.add(options.paths, urls=True, on_skip=_warn)
+    check(bot.documents)
     return bot
 
 

@@ -45,8 +45,12 @@ COLUMNS = ("recall@5", "answer_hit@1", "false_abstention", "unanswerable_abstent
 """The measures of a breakdown that the terminal shows."""
 
 
-def run(options: argparse.Namespace, *, say: Say, warn: Say) -> tuple[Report, list[str]]:
+def run(
+    options: argparse.Namespace, *, open_bot: Callable[..., Chatbot], say: Say, warn: Say
+) -> tuple[Report, list[str]]:
     """Evaluate, tell, and write; returns the report and what fell short, a line each.
+
+    ``open_bot(options, documents, check)`` opens what is to be asked (see ``ui.cli``).
 
     Raises:
         InputError: something is wrong with the arguments or files; found before any
@@ -55,7 +59,13 @@ def run(options: argparse.Namespace, *, say: Say, warn: Say) -> tuple[Report, li
     _check_outputs(options)
     found = read_questions(options.questions, contexts=options.contexts)
     before = _read_report(options.compare, found) if options.compare else None
-    bot, questions = _open(options, found, warn)
+    questions: tuple[Question, ...] = ()
+
+    def check(documents: Sequence[Document]) -> None:
+        nonlocal questions
+        questions = _fitting(found, documents, warn)
+
+    bot = open_bot(options, found.documents, check)
     report = _ask(bot, questions)
     report = replace(report, settings=_settings(options) | dict(report.settings))
     # Interrupted, it may have none of the questions of the earlier run.
@@ -131,31 +141,6 @@ def _read_report(name: str, found: QuestionSet) -> Report:
 
 def _ids(items: Iterable[Row | Question]) -> set[str]:
     return {item.id for item in items}
-
-
-def _open(
-    options: argparse.Namespace, found: QuestionSet, warn: Say
-) -> tuple[Chatbot, tuple[Question, ...]]:
-    """The bot to ask and the questions, which fit its documents."""
-    from index.embed import SentenceTransformerEncoder
-    from index.load import load_all
-    from index.store import PassageIndex
-    from rag.chatbot import EXAMPLE, Chatbot
-
-    if options.index is None:
-        documents: Sequence[Document] = found.documents
-        if options.paths or not documents:
-            paths = options.paths or [EXAMPLE]
-            documents = list(load_all(paths, on_skip=warn, urls=True))
-        questions = _fitting(found, documents, warn)
-        index = PassageIndex(encoder=SentenceTransformerEncoder(options.model))
-        index.add(documents)
-        return Chatbot(index), questions
-    bot = Chatbot.open(options.index, model=options.model)
-    if options.paths:
-        bot = bot.fork()
-        bot.index.add(options.paths, urls=True, on_skip=warn)
-    return bot, _fitting(found, bot.documents, warn)
 
 
 def _fitting(found: QuestionSet, documents: Sequence[Document], warn: Say) -> tuple[Question, ...]:
