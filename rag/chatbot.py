@@ -13,6 +13,7 @@ from index.load import load_all
 from index.store import PassageIndex, View
 from index.types import Document, Hit
 from rag.answer import Answer
+from rag.config import Settings
 from rag.extract import PASSAGES, Ranker, extract
 from rag.language import REFUSAL, UNKNOWN_LANGUAGE
 
@@ -28,12 +29,12 @@ class Chatbot:
     """Answers questions from the documents of an index, each quote with its offsets.
 
     ``ranker`` holds the weights that choose sentences, and the threshold of confidence
-    under which the documents are taken not to say.
+    under which the documents are taken not to say: those of the settings if none is given.
     """
 
     def __init__(self, index: PassageIndex, *, ranker: Ranker | None = None) -> None:
         self.index = index
-        self.ranker = ranker or Ranker.bundled()
+        self.ranker = ranker or Settings.load().ranker(index.encoder.name)
 
     @classmethod
     def from_paths(
@@ -45,7 +46,8 @@ class Chatbot:
     ) -> Self:
         """Load, split and embed files and folders in memory.
 
-        ``model`` names another sentence-transformers model or its folder; ``urls`` allows
+        ``model`` names another sentence-transformers model or its folder than the settings
+        do; ``urls`` allows
         http(s) addresses among the paths; ``on_skip`` is told, in one line each, of files
         in folders that cannot be read.
 
@@ -59,9 +61,10 @@ class Chatbot:
     @classmethod
     def from_documents(cls, documents: Iterable[Document], *, model: str | None = None) -> Self:
         """Split and embed documents in memory. Raises ModelError."""
-        index = PassageIndex(encoder=SentenceTransformerEncoder(model))
+        settings = Settings.load(model=model)
+        index = PassageIndex(encoder=SentenceTransformerEncoder(settings.model))
         index.add(documents)
-        return cls(index)
+        return cls(index, ranker=settings.ranker(index.encoder.name))
 
     @classmethod
     def open(cls, index: str | Path, *, model: str | None = None) -> Self:
@@ -72,11 +75,12 @@ class Chatbot:
             ModelError: it was made with another encoder than ``model``, or that cannot be
                 loaded.
         """
+        settings = Settings.load()
         opened = PassageIndex.open(index, model=model)
         if not opened.documents:
             raise InputError(f"the index in {index} is empty: beleg add PATH --index {index}")
         opened.check_encoder()
-        return cls(opened)
+        return cls(opened, ranker=settings.ranker(opened.encoder.name))
 
     @property
     def documents(self) -> Sequence[Document]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -77,25 +77,34 @@ def evaluate(
     view = bot.index.view
     asked = check_answers(questions, view.documents)
     check_ids((question.id for question in asked), "the questions")
-    documents = {document.source: document for document in view.documents}
     rows: list[Row] = []
     interrupted = False
-    with suppress(Exception):  # what is wrong with all questions is told of each
-        # What the view makes once must not be in the first question's seconds.
-        bot.index.search("warm-up", 1, view=view)
     try:
-        for question in asked:
-            rows.append(_row(bot, view, documents, question))
+        for row in ask_all(bot, asked):
+            rows.append(row)
             on_progress(len(rows), len(asked))
     except KeyboardInterrupt:
         interrupted = True
     settings = {
         "encoder": bot.index.encoder.name,
         "threshold": bot.ranker.threshold,
+        "slope": bot.ranker.slope,
+        "intercept": bot.ranker.intercept,
         "documents": len(view.documents),
         "passages": len(view.passages),
     }
     return Report.of(rows, settings, interrupted=interrupted)
+
+
+def ask_all(bot: Chatbot, questions: Iterable[Question]) -> Iterator[Row]:
+    """Ask each question when its row is wanted; their answers' places are known."""
+    view = bot.index.view
+    documents = {document.source: document for document in view.documents}
+    with suppress(Exception):  # what is wrong with every question is told of each
+        # What the view makes once must not be in the first question's seconds.
+        bot.index.search("warm-up", 1, view=view)
+    for question in questions:
+        yield _row(bot, view, documents, question)
 
 
 # ---- One question ----------------------------------------------------------------------------

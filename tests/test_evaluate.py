@@ -18,6 +18,7 @@ from index.errors import InputError
 from index.types import Document, Hit, Passage
 from rag import Answer, Citation, Report, evaluate
 from rag.chatbot import EXAMPLE
+from rag.extract import Ranker
 from rag.metrics import Interval, Place
 from rag.questions import Question, check_answers, read_questions
 from rag.report import (
@@ -88,7 +89,7 @@ class Bot:
     replies: dict[str, Reply]
     documents: Sequence[Document] = DOCUMENTS
     asked: list[str] = field(default_factory=list)
-    ranker: Any = field(default_factory=lambda: SimpleNamespace(threshold=0.3))
+    ranker: Ranker = field(default_factory=lambda: Ranker({}, {}, threshold=0.3))
 
     @property
     def index(self) -> Any:
@@ -383,7 +384,8 @@ def test_json_is_the_contract_and_comes_back(report: Report) -> None:
     assert written["questions"] == 6
     assert written["metrics"]["recall@1"].keys() == {"value", "low", "high"}
     assert written["settings"] == {
-        "encoder": "fake", "threshold": 0.3, "documents": 2, "passages": 5,
+        "encoder": "fake", "threshold": 0.3, "slope": 1.0, "intercept": 0.0, "documents": 2,
+        "passages": 5,
     }  # fmt: skip
     assert Report.from_json(written) == report
     empty = run(bot(), [])

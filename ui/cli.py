@@ -98,13 +98,15 @@ def _chat(options: argparse.Namespace) -> int:
 def _add(options: argparse.Namespace) -> int:
     from index.load import load_all
     from index.store import PassageIndex
+    from rag.config import Settings
 
     if PassageIndex.exists(options.index):
         index = PassageIndex.open(options.index, model=options.model)
         added = index.add(options.paths, urls=True, on_skip=_warn)
     else:  # bad paths must not leave an empty index
         documents = list(load_all(options.paths, urls=True, on_skip=_warn))
-        index = PassageIndex.open(options.index, model=options.model, create=True)
+        model = Settings.load(model=options.model).model
+        index = PassageIndex.open(options.index, model=model, create=True)
         added = index.add(documents)
     for document in added:
         _print(_line(document))
@@ -262,6 +264,11 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="end with 1 if a measure is worse: under VALUE, or over it where less is better; "
         "may be given several times",
+    )
+    evaluation.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="fit the encoder's confidence and its threshold, and keep them in the settings",
     )
     return parser
 

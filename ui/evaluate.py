@@ -13,10 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from index.errors import InputError
+from rag.calibrate import Fit, cases, check_enough, fit
+from rag.config import save_calibration
 from rag.evaluate import evaluate
 from rag.questions import Question, QuestionSet, check_answers, read_questions, transfer
 from rag.report import (
@@ -64,6 +67,8 @@ def run(
     def check(documents: Sequence[Document]) -> None:
         nonlocal questions
         questions = _fitting(found, documents, warn)
+        if options.calibrate:
+            check_enough(questions, documents)
 
     bot = open_bot(options, found.documents, check)
     report = _ask(bot, questions)
@@ -79,6 +84,10 @@ def run(
         from ui.report import page
 
         _write(options.html, page(report, comparison))
+    if options.calibrate and not report.interrupted:
+        fitted = _calibrate(bot, questions, report)
+        say(f"\n{plain(_calibration(fitted, bot.index.encoder.name))}")
+        say(f"written to {save_calibration(bot.index.encoder.name, fitted.calibration)}")
     short = list(_short(report, options.fail_under))
     for line in short:
         warn(line)
@@ -159,11 +168,26 @@ def _fitting(found: QuestionSet, documents: Sequence[Document], warn: Say) -> tu
 
 
 def _ask(bot: Chatbot, questions: Sequence[Question]) -> Report:
+    with _bar("asking", len(questions)) as bar:
+        return evaluate(bot, questions, on_progress=partial(_advance, bar))
+
+
+def _bar(name: str, total: int) -> Any:
     from tqdm import tqdm
 
     # disable=None: only on a terminal.
-    with tqdm(total=len(questions), desc="asking", disable=None, leave=False) as bar:
-        return evaluate(bot, questions, on_progress=lambda done, _: bar.update(done - bar.n))
+    return tqdm(total=total, desc=name, disable=None, leave=False)
+
+
+def _advance(bar: Any, done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
+
+
+def _calibrate(bot: Chatbot, questions: Sequence[Question], report: Report) -> Fit:
+    with _bar("asking without the answer", len(questions)) as bar:
+        found = cases(bot, questions, report.rows, on_progress=partial(_advance, bar))
+    return fit(found, bot.ranker)
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -276,6 +300,32 @@ def _comparison(comparison: Comparison) -> str:
         more = f" and {len(ids) - IDS} more" if len(ids) > IDS else ""
         lines.append(f"{name} {len(ids)}{': ' if ids else ''}{shown}{more}")
     return "\n".join(lines)
+
+
+def _calibration(fitted: Fit, encoder: str) -> str:
+    rows = [
+        ["calibrated, by folds", "value", ""],
+        [
+            "calibration_error",
+            f"{fitted.calibration_error:.3f}",
+            f"before: {fitted.error_before:.3f}",
+        ],
+        ["false_abstention", f"{fitted.false_abstention:.3f}", METRICS["false_abstention"]],
+        [
+            "unanswerable_abstention",
+            f"{fitted.unanswerable_abstention:.3f}",
+            METRICS["unanswerable_abstention"],
+        ],
+    ]
+    rows += [
+        [f"  {kind}", f"{share:.3f}", f"abstained, of {fitted.questions[kind]}"]
+        for kind, share in fitted.abstention.items()
+    ]
+    held = fitted.calibration
+    return (
+        f"{_columns(rows, left={0, 2})}\n\nFor the encoder {encoder}: threshold"
+        f" {held.threshold:.4g}, slope {held.slope:.4g}, intercept {held.intercept:.4g}"
+    )
 
 
 def _columns(rows: Sequence[Sequence[str]], *, left: set[int]) -> str:
