@@ -379,7 +379,8 @@ def test_json_is_the_contract_and_comes_back(report: Report) -> None:
     written = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert written == report.to_json()
     assert written.keys() == {
-        "questions", "interrupted", "metrics", "breakdown", "per_question", "settings",
+        "questions", "interrupted", "metrics", "judged", "breakdown", "per_question",
+        "settings",
     }  # fmt: skip
     assert written["questions"] == 6
     assert written["metrics"]["recall@1"].keys() == {"value", "low", "high"}
@@ -663,7 +664,7 @@ def test_interrupted_the_command_reports_and_ends_with_130(
     bounds = ["--fail-under", "recall@1=1"]
     assert command(["DIR/asked.jsonl", "--json", "DIR/r.json", *bounds], files) == 130
     said = capsys.readouterr().out
-    assert "Interrupted: these are the questions done so far." in said
+    assert "Interrupted: this is what was done so far." in said
     written = json.loads((files / "r.json").read_text("utf-8"))
     assert (written["interrupted"], written["questions"]) == (True, 2)
 

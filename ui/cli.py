@@ -266,6 +266,11 @@ def _parser() -> argparse.ArgumentParser:
         "may be given several times",
     )
     evaluation.add_argument(
+        "--judge",
+        metavar="MODEL",
+        help="also ask a language model (LangChain's PROVIDER:MODEL) what it thinks of the answers",
+    )
+    evaluation.add_argument(
         "--calibrate",
         action="store_true",
         help="fit the encoder's confidence and its threshold, and keep them in the settings",

@@ -21,13 +21,17 @@ from index.errors import InputError
 from rag.calibrate import Fit, cases, check_enough, fit
 from rag.config import save_calibration
 from rag.evaluate import evaluate
+from rag.judge import Judge, judge
+from rag.metrics import Interval
 from rag.questions import Question, QuestionSet, check_answers, read_questions, transfer
 from rag.report import (
+    JUDGED,
     LESS_IS_BETTER,
     METRICS,
     STAGES,
     Comparison,
     Group,
+    Judged,
     Report,
     Row,
     compare,
@@ -62,6 +66,7 @@ def run(
     _check_outputs(options)
     found = read_questions(options.questions, contexts=options.contexts)
     before = _read_report(options.compare, found) if options.compare else None
+    judging = Judge(options.judge) if options.judge else None
     questions: tuple[Question, ...] = ()
 
     def check(documents: Sequence[Document]) -> None:
@@ -72,6 +77,8 @@ def run(
 
     bot = open_bot(options, found.documents, check)
     report = _ask(bot, questions)
+    if judging and not report.interrupted:
+        report = _judge(report, judging)
     report = replace(report, settings=_settings(options) | dict(report.settings))
     # Interrupted, it may have none of the questions of the earlier run.
     comparison = None
@@ -184,6 +191,11 @@ def _advance(bar: Any, done: int, total: int) -> None:
     bar.update(done - bar.n)
 
 
+def _judge(report: Report, judging: Judge) -> Report:
+    with _bar("judging", len(report.rows)) as bar:
+        return judge(report, judging, on_progress=partial(_advance, bar))
+
+
 def _calibrate(bot: Chatbot, questions: Sequence[Question], report: Report) -> Fit:
     with _bar("asking without the answer", len(questions)) as bar:
         found = cases(bot, questions, report.rows, on_progress=partial(_advance, bar))
@@ -226,6 +238,8 @@ def table(report: Report, comparison: Comparison | None = None) -> str:
         if len(groups) > 1:
             parts.append(_breakdown(name.replace("_", " "), groups))
     parts.append(_failures(report.rows))
+    if report.judged:
+        parts.append(_judged(report.judged))
     if comparison:
         parts.append(_comparison(comparison))
     return plain("\n\n".join(parts))
@@ -238,7 +252,7 @@ def _heading(report: Report) -> str:
         f" · encoder {settings['encoder']} · threshold {settings['threshold']:g}"
     ]
     if report.interrupted:
-        lines.append("Interrupted: these are the questions done so far.")
+        lines.append("Interrupted: this is what was done so far.")
     if errors := sum(bool(row.error) for row in report.rows):
         lines.append(f"Raised an error: {errors}")
     return "\n".join(lines)
@@ -248,8 +262,7 @@ def _measures(report: Report) -> str:
     rows = [["measure", "value", "95 % interval", ""]]
     for name, found in report.metrics.items():
         if found is not None:
-            between = f"{found.low:.3f} – {found.high:.3f}"
-            rows.append([name, f"{found.value:.3f}", between, METRICS[name]])
+            rows.append([name, *_shown(found), METRICS[name]])
     missing = [name for name, found in report.metrics.items() if found is None]
     text = _columns(rows, left={0, 3})
     return f"{text}\n\nDoes not apply: {', '.join(missing)}" if missing else text
@@ -285,7 +298,23 @@ def _failures(rows: Sequence[Row]) -> str:
             lines.append(f"    {label}: {_short_line(quotes[0].quote)}")
         if row.error:
             lines.append(f"    {_short_line(row.error)}")
+        if row.answerable:
+            lines.append(f"    rank of the gold passage: {row.rank or 'beyond those searched'}")
     return "\n".join(lines)
+
+
+def _judged(judged: Judged) -> str:
+    rows = [[f"judged by {judged.model}", "share", "95 % interval", ""]]
+    rows += [[name, *_shown(found), JUDGED[name]] for name, found in judged.metrics.items()]
+    return (
+        f"{_columns(rows, left={0, 3})}\n\nA language model's opinion of"
+        f" {judged.questions} answers; no verdict came on {judged.failed}"
+    )
+
+
+def _shown(found: Interval | None) -> tuple[str, str]:
+    """A measure and its interval, for a table."""
+    return (f"{found.value:.3f}", f"{found.low:.3f} – {found.high:.3f}") if found else ("–", "")
 
 
 def _comparison(comparison: Comparison) -> str:

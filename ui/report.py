@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rag.report import (
+    JUDGED,
     LESS_IS_BETTER,
     METRICS,
     STAGES,
@@ -20,6 +21,7 @@ from rag.report import (
     Group,
     Report,
     Row,
+    Verdict,
     failures,
 )
 from ui.markup import bar, between, breakable, figure, interval_bar, safe, table
@@ -137,6 +139,7 @@ def page(report: Report, comparison: Comparison | None = None) -> str:
         _section("Compared with the earlier run", _compared(report, comparison)),
         _section("Questions lost", _failures(lost)),
         _section("All measures", _measures(report)),
+        _section("Judged by a language model", _judged(report)),
         _section("Settings", _settings(report)),
     ]
     style = _STYLE + "".join(
@@ -165,7 +168,7 @@ def _head(report: Report) -> str:
     facts += [f"{key} {settings[key]}" for key in keys if key in settings]
     lines = [f"<h1>How good are the answers?</h1><p>{safe(' · '.join(facts))}</p>"]
     if report.interrupted:
-        lines.append('<p class="alarm">Interrupted: these are the questions done so far.</p>')
+        lines.append('<p class="alarm">Interrupted: this is what was done so far.</p>')
     if errors := sum(bool(row.error) for row in report.rows):
         lines.append(f'<p class="alarm">Raised an error: {errors}</p>')
     lines.append(
@@ -214,6 +217,39 @@ def _measures(report: Report) -> str:
         ["measure", "value", "interval", "what it says"], ["", "number", "number", ""], body
     )
     return f'<div class="card">{listed}</div>'
+
+
+def _judged(report: Report) -> str:
+    judged = report.judged
+    if judged is None:
+        return ""
+    body = [
+        [name, figure(found.value) if found else "–", between(found), JUDGED[name]]
+        for name, found in judged.metrics.items()
+    ]
+    listed = table(
+        ["judged", "share", "interval", "what it says"], ["", "number", "number", ""], body
+    )
+    found = ((row, row.judged) for row in report.rows if row.judged)
+    doubted = [(row, said) for row, said in found if False in (said.faithful, said.answers)]
+    items = "".join(
+        f"<li><bdi>{safe(row.question)}</bdi> <small>{safe(row.id)}</small>: {_verdict(said)}</li>"
+        for row, said in doubted
+    )
+    more = f"<details><summary>{len(doubted)} doubted</summary><ul>{items}</ul></details>"
+    return (
+        f'<p class="soft">The opinion of {safe(judged.model)} on {judged.questions} answers, not'
+        f" a measurement; no verdict came on {judged.failed}.</p>"
+        f'<div class="card">{listed}</div>{more if doubted else ""}'
+    )
+
+
+def _verdict(found: Verdict) -> str:
+    if found.error:
+        return f"no verdict: {safe(found.error)}"
+    said = ("" if found.faithful else "not ") + "faithful, "
+    said += "answers" if found.answers else "does not answer"
+    return f"{said}: {safe(found.reason)}" if found.reason else said
 
 
 def _settings(report: Report) -> str:
@@ -296,6 +332,7 @@ def _failure(row: Row) -> str:
         ("withheld", "".join(map(_quote, row.withheld))),
         ("rank of gold", rank if row.answerable else ""),
         ("confidence", "" if row.confidence is None else f"{row.confidence:.3f}"),
+        ("language model’s opinion", _verdict(row.judged) if row.judged else ""),
         ("direction", safe(row.direction)),
         ("document", safe(row.document or "")),
         ("id", safe(row.id)),
