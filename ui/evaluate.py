@@ -66,7 +66,7 @@ def run(
     _check_outputs(options)
     found = read_questions(options.questions, contexts=options.contexts)
     before = _read_report(options.compare, found) if options.compare else None
-    judging = Judge(options.judge) if options.judge else None
+    judging = None if options.judge is None else Judge(options.judge)
     questions: tuple[Question, ...] = ()
 
     def check(documents: Sequence[Document]) -> None:
