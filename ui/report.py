@@ -122,6 +122,10 @@ blockquote { margin: 0 0 8px; padding-left: 10px; border-left: 3px solid var(--m
   .wide tbody th { min-width: 8.5em; }
   .bar { min-width: 48px; }
   .narrow .bar { width: 30%; }
+  .told tr { display: grid; grid-template-columns: minmax(0, 1fr) 4em 8.5em; }
+  .told thead th:last-child { display: none; }
+  .told td:last-child { grid-column: 1 / -1; border-top: 0; padding-top: 0;
+    color: var(--soft); }
   .failure dl { grid-template-columns: minmax(0, 1fr); gap: 0; }
   .failure dd { margin-bottom: 8px; } }
 """
@@ -211,12 +215,14 @@ def _outcomes(rows: Sequence[Row]) -> str:
 def _measures(report: Report) -> str:
     body = []
     for name, found in report.metrics.items():
-        value = figure(found.value) if found else "does not apply"
-        body.append([name, value, between(found), METRICS[name]])
-    listed = table(
-        ["measure", "value", "interval", "what it says"], ["", "number", "number", ""], body
-    )
-    return f'<div class="card">{listed}</div>'
+        value, spread = (figure(found.value), between(found)) if found else ("–", "does not apply")
+        body.append([name, value, spread, METRICS[name]])
+    return f'<div class="card told">{_told("measure", body)}</div>'
+
+
+def _told(name: str, rows: Sequence[Sequence[object]]) -> str:
+    """A table whose last column is a sentence."""
+    return table([name, "value", "interval", "what it says"], ["", "number", "number", ""], rows)
 
 
 def _judged(report: Report) -> str:
@@ -227,9 +233,6 @@ def _judged(report: Report) -> str:
         [name, figure(found.value) if found else "–", between(found), JUDGED[name]]
         for name, found in judged.metrics.items()
     ]
-    listed = table(
-        ["judged", "share", "interval", "what it says"], ["", "number", "number", ""], body
-    )
     found = ((row, row.judged) for row in report.rows if row.judged)
     doubted = [(row, said) for row, said in found if False in (said.faithful, said.answers)]
     items = "".join(
@@ -240,7 +243,7 @@ def _judged(report: Report) -> str:
     return (
         f'<p class="soft">The opinion of {safe(judged.model)} on {judged.questions} answers, not'
         f" a measurement; no verdict came on {judged.failed}.</p>"
-        f'<div class="card">{listed}</div>{more if doubted else ""}'
+        f'<div class="card told">{_told("judged", body)}</div>{more if doubted else ""}'
     )
 
 
