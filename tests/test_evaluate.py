@@ -615,6 +615,8 @@ def test_the_command_tells_writes_and_compares(
     assert "Lost 4 of 6: 1 error, 1 answered though unanswerable" in said.out
     assert "putin (error): When did Putin leave?" in said.out
     assert "RuntimeError: broken badly" in said.out
+    assert "rank of the gold passage: 3" in said.out
+    assert "beyond those searched" not in said.out  # it raised: who knows
 
     assert command(["DIR/asked.jsonl", "--compare", "DIR/r.json"], files) == 0
     said = capsys.readouterr()

@@ -298,7 +298,7 @@ def _failures(rows: Sequence[Row]) -> str:
             lines.append(f"    {label}: {_short_line(quotes[0].quote)}")
         if row.error:
             lines.append(f"    {_short_line(row.error)}")
-        if row.answerable:
+        elif row.answerable:
             lines.append(f"    rank of the gold passage: {row.rank or 'beyond those searched'}")
     return "\n".join(lines)
 

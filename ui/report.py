@@ -333,7 +333,7 @@ def _failure(row: Row) -> str:
         ("answer", safe(row.answer)),
         ("cited", "".join(map(_quote, row.citations))),
         ("withheld", "".join(map(_quote, row.withheld))),
-        ("rank of gold", rank if row.answerable else ""),
+        ("rank of gold", rank if row.answerable and not row.error else ""),
         ("confidence", "" if row.confidence is None else f"{row.confidence:.3f}"),
         ("language model’s opinion", _verdict(row.judged) if row.judged else ""),
         ("direction", safe(row.direction)),
