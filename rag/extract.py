@@ -39,17 +39,23 @@ that a sentence must hold to answer."""
 
 @dataclass(frozen=True, slots=True)
 class Ranker:
-    """Weights of the sentence model and of the confidence (logistic) model."""
+    """Weights of the sentence model and of the confidence (logistic) model.
+
+    ``slope`` and ``intercept`` calibrate its logit; ``threshold`` is of what comes out.
+    """
 
     weights: Mapping[str, float]
     confidence: Mapping[str, float]
     threshold: float
+    slope: float = 1.0
+    intercept: float = 0.0
 
     @staticmethod
     @lru_cache(maxsize=1)
     def bundled() -> Ranker:
         held = json.loads((Path(__file__).parent / "ranker.json").read_text(encoding="utf-8"))
-        return Ranker(held["sentence"], held["confidence"], held["threshold"])
+        calibration = {key: held[key] for key in ("slope", "intercept") if key in held}
+        return Ranker(held["sentence"], held["confidence"], held["threshold"], **calibration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,8 @@ def confidence(best: Scored, ranker: Ranker) -> float:
     """The probability that the best sentence answers (logistic regression)."""
     weights = [ranker.confidence[name] for name in CONFIDENCE_INPUTS]
     logit = ranker.confidence["intercept"] + float(np.dot(weights, best.confidence_inputs()))
-    return 1 / (1 + math.exp(-logit))
+    # A logistic function that cannot overflow.
+    return (1 + math.tanh((ranker.slope * logit + ranker.intercept) / 2)) / 2
 
 
 def extract(

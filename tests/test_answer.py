@@ -102,6 +102,17 @@ def test_an_earlier_view_is_answered_from_as_it_was(bot: Chatbot) -> None:
     assert emptied.ask(question, view=view).citations == bot.ask(question).citations != ()
 
 
+def test_a_deeper_ranking_changes_no_answer(bot: Chatbot) -> None:
+    question = "Why did Russia recall its ambassador?"
+    usual = bot.ask(question)
+    for depth in (1, 1000):
+        answer = bot.ask(question, depth=depth)
+        shared = min(depth, len(usual.passages))
+        assert answer.passages[:shared] == usual.passages[:shared]
+    assert len(answer.passages) == len(bot.index.view.passages)
+    assert (answer.text, answer.confidence) == (usual.text, pytest.approx(usual.confidence))
+
+
 def test_stream_ends_with_the_answer(bot: Chatbot) -> None:
     *pieces, answer = bot.stream("Why did Russia recall its ambassador?")
     assert isinstance(answer, Answer)

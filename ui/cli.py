@@ -104,13 +104,15 @@ def _chat(options: argparse.Namespace) -> int:
 def _add(options: argparse.Namespace) -> int:
     from index.load import load_all
     from index.store import PassageIndex
+    from rag.config import Settings
 
     if PassageIndex.exists(options.index):
         index = PassageIndex.open(options.index, model=options.model)
         added = index.add(options.paths, urls=True, on_skip=_warn)
     else:  # bad paths must not leave an empty index
         documents = list(load_all(options.paths, urls=True, on_skip=_warn))
-        index = PassageIndex.open(options.index, model=options.model, create=True)
+        model = Settings.load(model=options.model).model
+        index = PassageIndex.open(options.index, model=model, create=True)
         added = index.add(documents)
     for document in added:
         _print(_line(document))
@@ -145,23 +147,36 @@ def _remove(options: argparse.Namespace) -> int:
 def _eval(options: argparse.Namespace) -> int:
     from ui.evaluate import run
 
-    report, short = run(options, say=_print, warn=_warn)
+    report, short = run(options, open_bot=_open, say=_print, warn=_warn)
     if report.interrupted:
         return INTERRUPTED
     return FELL_SHORT if short else DONE
 
 
-def _open(options: argparse.Namespace) -> Chatbot:
-    """The documents to answer from; given paths never change the index on disk."""
+def _open(
+    options: argparse.Namespace,
+    given: Sequence[Document] = (),
+    check: Callable[[Sequence[Document]], object] = lambda documents: None,
+) -> Chatbot:
+    """The documents to answer from; given paths never change the index on disk.
+
+    ``given`` are those where neither paths nor an index are named, else the example.
+    ``check`` is called with all of them, before they are embedded if no index is named.
+    """
+    from index.load import load_all
     from rag.chatbot import EXAMPLE, Chatbot
 
     if options.index is None:
-        paths = options.paths or [EXAMPLE]
-        return Chatbot.from_paths(*paths, model=options.model, urls=True, on_skip=_warn)
+        documents = given
+        if options.paths or not documents:
+            documents = list(load_all(options.paths or [EXAMPLE], urls=True, on_skip=_warn))
+        check(documents)
+        return Chatbot.from_documents(documents, model=options.model)
     bot = Chatbot.open(options.index, model=options.model)
     if options.paths:
         bot = bot.fork()
         bot.add(options.paths, urls=True, on_skip=_warn)
+    check(bot.documents)
     return bot
 
 
@@ -257,6 +272,16 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="end with 1 if a measure is worse: under VALUE, or over it where less is better; "
         "may be given several times",
+    )
+    evaluation.add_argument(
+        "--judge",
+        metavar="MODEL",
+        help="also ask a language model (LangChain's PROVIDER:MODEL) what it thinks of the answers",
+    )
+    evaluation.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="fit the encoder's confidence and its threshold, and keep them in the settings",
     )
     return parser
 
