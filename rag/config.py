@@ -56,8 +56,8 @@ class Settings:
 
     def ranker(self, encoder: str) -> Ranker:
         """The bundled weights, with the calibration of that encoder if there is one."""
-        found = self.calibration.get(encoder)
-        return replace(Ranker.bundled(), **asdict(found)) if found else Ranker.bundled()
+        shipped, found = Ranker.shipped(encoder), self.calibration.get(encoder)
+        return replace(shipped, **asdict(found)) if found else shipped
 
 
 def settings_file() -> Path:

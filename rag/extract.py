@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from index.embed import BUNDLED_NAME
 from index.store import PassageIndex, Query, View
 from index.types import Hit, Passage
 from rag.answer import Citation
@@ -32,6 +33,7 @@ NEIGHBOUR = 0.35
 ANOTHER = 0.7
 """A sentence elsewhere is cited too from this share of the best one's probability on."""
 CITATIONS = 3
+RANKER = Path(__file__).parent / "ranker.json"
 KEYWORDS_ENOUGH = 0.5
 """Where the encoder does not know the language: the share of the question's words, by idf,
 that a sentence must hold to answer."""
@@ -51,11 +53,11 @@ class Ranker:
     intercept: float = 0.0
 
     @staticmethod
-    @lru_cache(maxsize=1)
-    def bundled() -> Ranker:
-        held = json.loads((Path(__file__).parent / "ranker.json").read_text(encoding="utf-8"))
-        calibration = {key: held[key] for key in ("slope", "intercept") if key in held}
-        return Ranker(held["sentence"], held["confidence"], held["threshold"], **calibration)
+    @lru_cache(maxsize=2)
+    def shipped(encoder: str = BUNDLED_NAME) -> Ranker:
+        """The weights for the bundled encoder and its reader, or for any other encoder."""
+        held = json.loads(RANKER.read_text(encoding="utf-8"))
+        return Ranker(**held["bundled" if encoder == BUNDLED_NAME else "other"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def extract(
     ranker: Ranker | None = None,
 ) -> Extract:
     """Choose the sentences that answer, from the first ``PASSAGES`` hits."""
-    ranker = ranker or Ranker.bundled()
+    ranker = ranker or Ranker.shipped(index.encoder.name)
     sentences = score_sentences(index, view, query, hits[:PASSAGES])
     if not sentences:
         return Extract((), 0.0, False)

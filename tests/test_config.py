@@ -33,7 +33,7 @@ def write(file: Path, **held: Any) -> None:
 
 def test_without_anything_set(file: Path) -> None:
     assert Settings.load() == Settings(model=None, calibration={})
-    assert Settings.load().ranker("bundled") == Ranker.bundled()
+    assert Settings.load().ranker("bundled") == Ranker.shipped()
     file.parent.rmdir()
     assert Settings.load() == Settings()
 
@@ -70,8 +70,8 @@ def test_a_calibration_is_that_of_its_encoder_alone(file: Path, bot: Chatbot) ->
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     ranker = Settings.load().ranker("bundled")
     assert (ranker.slope, ranker.intercept, ranker.threshold) == (2.0, -0.5, 0.25)
-    assert ranker.weights == Ranker.bundled().weights
-    assert Settings.load().ranker("unknown") == Ranker.bundled()
+    assert ranker.weights == Ranker.shipped().weights
+    assert Settings.load().ranker("unknown") == Ranker.shipped("unknown") != Ranker.shipped()
     assert Chatbot(bot.index).ranker == ranker
 
 

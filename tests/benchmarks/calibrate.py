@@ -1,9 +1,9 @@
 """Calibrate the bundled encoder, as ``beleg eval --calibrate`` does, on all directions at once.
 
-    python -m tests.benchmarks.calibrate XQUAD [QUESTIONS] [--every N] [--write]
+    python -m tests.benchmarks.calibrate XQUAD [QUESTIONS ...] [--every N] [--write]
 
 XQUAD holds xquad.en.dev.json and xquad.de.dev.json, whose questions are asked in each language
-over each, and again without their paragraph or their article. QUESTIONS is a folder of texts
+over each, and again without their paragraph or their article. QUESTIONS are folders of texts
 with questions of people's own wording (tests/benchmarks/questions/dev), each text an index of
 its own. Figures are of the questions left out of each fit; --write changes rag/ranker.json.
 To be run after tests/benchmarks/fit_ranker.py, whose confidence it calibrates.
@@ -23,11 +23,10 @@ from index.embed import Encoder, SentenceTransformerEncoder
 from index.load import load
 from index.store import PassageIndex
 from index.types import Document
-from rag import extract
 from rag.calibrate import Case, cases, fit
 from rag.chatbot import Chatbot
 from rag.evaluate import evaluate
-from rag.extract import Ranker
+from rag.extract import RANKER, Ranker
 from rag.questions import Question, check_answers, read_questions
 from tests.benchmarks.squad import DIRECTIONS
 
@@ -43,7 +42,7 @@ def asked(
 
 
 def plain() -> Ranker:
-    return replace(Ranker.bundled(), slope=1.0, intercept=0.0)
+    return replace(Ranker.shipped(), slope=1.0, intercept=0.0)
 
 
 def xquad(folder: Path, encoder: Encoder, every: int) -> Iterator[Case]:
@@ -65,21 +64,21 @@ def own(folder: Path, encoder: Encoder) -> Iterator[Case]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("xquad", type=Path)
-    parser.add_argument("questions", type=Path, nargs="?")
+    parser.add_argument("questions", type=Path, nargs="*")
     parser.add_argument("--every", type=int, default=1, help="use every n-th XQuAD question")
     parser.add_argument("--write", action="store_true", help="write rag/ranker.json")
     args = parser.parse_args()
 
     encoder = SentenceTransformerEncoder()
-    held = list(xquad(args.xquad, encoder, args.every))
-    if args.questions:
-        held += own(args.questions, encoder)
-    found = fit(held, plain())
+    asked_of = list(xquad(args.xquad, encoder, args.every))
+    for folder in args.questions:
+        asked_of += own(folder, encoder)
+    found = fit(asked_of, plain())
     print(json.dumps(asdict(found), indent=1))
     if args.write:
-        file = Path(extract.__file__).with_name("ranker.json")
-        weights = json.loads(file.read_text("utf-8")) | asdict(found.calibration)
-        file.write_text(json.dumps(weights, indent=1) + "\n", "utf-8")
+        held = json.loads(RANKER.read_text("utf-8"))
+        held["bundled"] |= asdict(found.calibration)
+        RANKER.write_text(json.dumps(held, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
