@@ -27,7 +27,7 @@ from rag.metrics import (
     false_abstention,
     unanswerable_abstention,
 )
-from rag.questions import Question
+from rag.questions import Question, check_answers
 from rag.report import Row
 
 if TYPE_CHECKING:
@@ -76,7 +76,10 @@ class Fit:
 
 
 def check_enough(questions: Sequence[Question], documents: Sequence[Document]) -> None:
-    """Raise InputError where there are too few questions of either kind to calibrate on."""
+    """Raise InputError where there are too few questions of either kind to calibrate on.
+
+    The places of their answers must be known (``check_answers``).
+    """
     answerable = sum(_answerable(question) for question in questions)
     if answerable < FEWEST:
         raise InputError(
@@ -107,7 +110,7 @@ def cases(
     """
     asked = [(row, ANSWERABLE if row.answerable else GIVEN) for row in rows]
     if sum(kind == GIVEN for _, kind in asked) < FEWEST:
-        left_out = _left_out(questions, bot.documents)
+        left_out = _left_out(check_answers(questions, bot.documents), bot.documents)
         for done, found in enumerate(_asked_without(bot, left_out), 1):
             asked.append(found)
             on_progress(done, len(left_out))
