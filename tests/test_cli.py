@@ -280,3 +280,20 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() in (0, 1)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            command("--version"), cwd=ROOT, env=environment(), stdout=full, stderr=subprocess.PIPE
+        )
+    assert result.returncode == 2
+    assert result.stderr == b"beleg: cannot write the output: No space left on device\n"
+
+
+def test_without_standard_streams_the_exit_code_tells() -> None:
+    for closed in (">&-", "2>&-"):
+        shell = ["bash", "-c", f'"$@" {closed}', "bash", *command("ask", "?", "nowhere.txt")]
+        result = subprocess.run(shell, cwd=ROOT, env=environment(), capture_output=True)
+        assert result.returncode == 2
