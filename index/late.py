@@ -39,9 +39,11 @@ def sentence_tokens(passage: Passage, encoding: Encoding) -> list[FloatMatrix]:
 def matches(question: Encoding, sentences: Sequence[FloatMatrix]) -> FloatMatrix:
     """The best cosine of each question token in each sentence, (question tokens, sentences)."""
     found = np.zeros((len(question.tokens), len(sentences)), np.float32)
-    for i, tokens in enumerate(sentences):
-        if len(tokens):
-            found[:, i] = (question.tokens @ tokens.T).max(axis=1)
+    some = [i for i, tokens in enumerate(sentences) if len(tokens)]
+    if some:
+        cosines = question.tokens @ np.concatenate([sentences[i] for i in some]).T
+        starts = np.cumsum([0, *(len(sentences[i]) for i in some[:-1])])
+        found[:, some] = np.maximum.reduceat(cosines, starts, axis=1)
     return found
 
 
