@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from index.errors import ModelError
@@ -152,7 +153,7 @@ class SentenceTransformerEncoder:
                     return_offsets_mapping=True,
                 )["offset_mapping"]
             for i, row, mark in zip(batch, rows, marks, strict=True):
-                offsets = np.asarray(mark, np.int64).reshape(-1, 2) - len(prompt)
+                offsets = _trimmed(prompt + texts[i], mark) - len(prompt)
                 real = (offsets[:, 1] > offsets[:, 0]) & (offsets[:, 0] >= 0)
                 here = row["attention_mask"].bool()
                 states = row["token_embeddings"][here][: len(offsets)].float().numpy()[real]
@@ -166,6 +167,12 @@ class SentenceTransformerEncoder:
                     lower,
                 )
         return [encoding for encoding in found if encoding is not None]
+
+
+def _trimmed(text: str, offsets: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """Token offsets without the space that some tokenizers count to the word after it."""
+    found = [(a + (b - a > 1 and text[a].isspace()), b) for a, b in offsets]
+    return np.asarray(found, np.int64).reshape(-1, 2)
 
 
 def _load(name: str, halfway: bool) -> Any:

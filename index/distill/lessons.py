@@ -108,7 +108,7 @@ def _lesson(document: Document, rows: Sequence[dict[str, Any]], tokenizer: Token
         of = np.full(len(encoding.ids), -1, np.int64)
         for span in passage.sentences:
             for i, (a, b) in enumerate(encoding.offsets):
-                if a < b and span.start <= a + passage.start and b + passage.start <= span.end:
+                if a < b and span.start < b + passage.start <= span.end:  # may begin at a space
                     of[i] = len(texts)
             texts.append(document.text[span.start : span.end])
         ids.append(encoding.ids[: WINDOW + 2])
