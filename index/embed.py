@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from index.errors import ModelError
+from index.progress import progress_bar
 from index.reader import LOWER, Reader
 from index.vectors import Encoding, FloatMatrix, unit
 
@@ -24,6 +24,8 @@ BUNDLED = Path(__file__).parent / "model"
 BUNDLED_NAME = "bundled"
 READER = Path(__file__).parent / "reader.safetensors"
 BATCH_TOKENS = 4096
+HUB_SECONDS = 10.0
+"""How long the model hub may take to answer before only models fetched earlier are tried."""
 
 
 class Encoder(Protocol):
@@ -49,25 +51,26 @@ class SentenceTransformerEncoder:
     """A sentence-transformers model, in bfloat16 where the processor computes in it.
 
     It is loaded when it is first needed, and may be shared by threads. ``name`` is that of
-    a model or its folder; None is the bundled one, which alone has a reader. ``halfway`` keeps
-    the hidden states that a reader goes on from.
+    a model or its folder; without one it is the bundled model, which alone has a reader.
+    ``halfway`` keeps the hidden states that a reader goes on from.
 
     Raises:
         ModelError: on first use: the model is not there, or cannot be fetched.
     """
 
     def __init__(self, name: str | Path | None = None, *, halfway: bool = False) -> None:
-        folder = name is not None and Path(name).is_dir()
+        folder = name and Path(name).is_dir()
         self.name = str(Path(name).resolve() if folder and name else name or BUNDLED_NAME)
-        self.languages = frozenset({"de", "en"}) if name is None else None
-        self._bundled = name is None
+        self.languages = None if name else frozenset({"de", "en"})
+        self._bundled = not name
         self._halfway = halfway or self._bundled
-        self._folder = str(BUNDLED) if name is None else self.name
+        self._folder = self.name if name else str(BUNDLED)
         self._lock = threading.RLock()  # both the tokenizer and the model keep state in calls
 
     @cached_property
     def _model(self) -> Any:
-        return _load(self._folder, self._halfway)
+        with progress_bar("loading the encoder"):
+            return _load(self._folder, self._halfway)
 
     @cached_property
     def reader(self) -> Reader | None:
@@ -120,8 +123,7 @@ class SentenceTransformerEncoder:
 
     def _vectors(self, texts: Sequence[str], kind: str, progress: str) -> FloatMatrix:
         out = np.zeros((len(texts), self.dimension), np.float32)
-        bar = tqdm(total=len(texts), desc=progress, disable=None if progress else True, delay=1)
-        with bar, self._lock:
+        with progress_bar(progress, len(texts)) as bar, self._lock:
             for batch in self._batches(texts):
                 out[batch] = self._model.encode(
                     [texts[i] for i in batch],
@@ -185,7 +187,7 @@ def _load(name: str, halfway: bool) -> Any:
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     for library in ("sentence_transformers", "huggingface_hub"):
         logging.getLogger(library).setLevel(logging.ERROR)
-    local = Path(name).is_dir()
+    local = Path(name).is_dir() or not _hub_answers(name)
     dtype = torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
     options = {"dtype": dtype, "attn_implementation": "eager"}
     try:
@@ -214,3 +216,17 @@ def _load(name: str, halfway: bool) -> Any:
         model[0].register_forward_hook(lambda _module, _inputs, out: {**out, **kept})
     model.eval()
     return model
+
+
+def _hub_answers(name: str) -> bool:
+    """Whether models can be fetched; loading one would wait a minute to find that out."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().model_info(name, timeout=HUB_SECONDS)
+    except HfHubHTTPError:
+        return True  # it answers that it knows no such model, or none for us
+    except Exception:  # no network, or no name that the hub allows
+        return False
+    return True

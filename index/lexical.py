@@ -97,6 +97,36 @@ STOP_WORDS: Mapping[str, frozenset[str]] = {
         "will with would you your yours did didn doesn don isn wasn s t".split()
     ),
 }
+_BM25S_LISTS = {
+    "da": "DANISH", "es": "SPANISH", "fr": "FRENCH", "it": "ITALIAN", "nl": "DUTCH",
+    "no": "NORWEGIAN", "pt": "PORTUGUESE", "ru": "RUSSIAN", "sv": "SWEDISH", "tr": "TURKISH",
+}  # fmt: skip
+"""ISO 639-1 code -> stop words that bm25s brings."""
+
+_ASKING = {
+    "da": "hvad hvem hvilke hvilken hvilket hvis hvor hvordan hvorfor hvornår",
+    "es": "adónde cómo cuál cuáles cuándo cuánta cuántas cuánto cuántos dónde qué quién quiénes",
+    "fr": "a combien comment où pourquoi quand quel quelle quelles quels quoi",
+    "it": "che chi come dove perché qual quale quali quando quanta quante quanti quanto",
+    "nl": "hoe hoeveel waar waarom wanneer wat welk welke wie wiens",
+    "no": "hva hvem hvilke hvilken hvilket hvor hvordan hvorfor når",
+    "pt": "como onde porque quais qual quando quanta quantas quanto quantos quê quem",
+    "ru": "где как какая какие какое какой когда кто куда почему сколько что",
+    "sv": "hur när vad var varför vart vem vems vilka vilken vilket",
+    "tr": "hangi kaç kim kimin nasıl ne neden nerede nereye niçin",
+}
+"""What most of these lists lack: the words that ask."""
+
+
+@lru_cache(maxsize=64)
+def stop_words(language: str) -> frozenset[str]:
+    """The folded words that say nothing alone; none for languages without a list."""
+    if language in STOP_WORDS or language not in _BM25S_LISTS:
+        return STOP_WORDS.get(language, frozenset())
+    from bm25s import stopwords
+
+    listed = getattr(stopwords, f"STOPWORDS_{_BM25S_LISTS[language]}")
+    return frozenset(map(fold, (*listed, *_ASKING[language].split())))
 
 
 def fold(text: str) -> str:
@@ -164,7 +194,7 @@ class Compounds:
 
 def terms(text: str, language: str, compounds: Compounds | None = None) -> list[str]:
     """The index terms of a text: stems without stop words, and stems of compound parts."""
-    stop = STOP_WORDS.get(language, frozenset())
+    stop = stop_words(language)
     found = []
     for word in words(text):
         if word in stop:
@@ -209,7 +239,7 @@ def question_words(
     count fully, its compound parts nearly, and what translates it or its parts by the
     lexicon's weights where documents are in another language.
     """
-    stop = STOP_WORDS.get(language, frozenset())
+    stop = stop_words(language)
     found = []
     for word in dict.fromkeys(words(question)):
         if word in stop:

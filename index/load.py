@@ -13,11 +13,12 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from index.errors import InputError, Unreadable
 from index.language import detect_language
 from index.parse import Raw
+from index.progress import progress_bar
 from index.sandbox import parse_safely
 from index.text import (
     MAX_TEXT,
@@ -30,8 +31,12 @@ from index.text import (
     sensible_title,
     title_of,
     too_large,
+    unmarked_utf16,
 )
 from index.types import Document
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 MAX_MARKUP = 20_000_000
 """The most bytes of a Markdown or HTML file; their parsers need many times that in memory."""
@@ -41,6 +46,8 @@ URL_SECONDS = 30.0
 """How long fetching one URL may take, from first to last byte."""
 HEAD = 8192
 """So many bytes of a file say what it is."""
+REASONS = 3
+"""So many reasons are named why nothing in a folder can be read."""
 
 _SUFFIXES = {
     ".pdf": "pdf",
@@ -121,18 +128,29 @@ def load_all(
             if not urls:
                 raise InputError(f"{_printable(str(path))} is a web address, not a file")
         elif not os.path.exists(path):
-            raise InputError(f"{_printable(str(path))} does not exist")
+            raise InputError(f"{_printable(str(path)) or 'the empty path'} does not exist")
     sources = _Sources(taken or {})
-    for path in given:
-        if _is_url(path):
-            if sources.is_new(str(path)):
-                document = load_url(str(path))
-                sources.add(document)
-                yield document
-        elif os.path.isdir(path):
-            yield from _load_folder(Path(path), on_skip, sources)
-        elif sources.is_new(os.path.realpath(path)):
-            yield _load_as(Path(path), 1, sources)
+    folders = {path: _walk(Path(path)) for path in given if os.path.isdir(path)}
+    steps = sum(len(folders[path].files) if path in folders else 1 for path in given)
+    with progress_bar("reading", steps, unit="file") as bar:
+
+        def skip(line: str) -> None:
+            bar.clear()
+            on_skip(line)
+
+        for path in given:
+            if path in folders:
+                yield from _load_folder(folders[path], skip, sources, bar)
+                continue
+            bar.set_postfix_str(_printable(str(path)), refresh=False)
+            if _is_url(path):
+                if sources.is_new(str(path)):
+                    document = load_url(str(path))
+                    sources.add(document)
+                    yield document
+            elif sources.is_new(os.path.realpath(path)):
+                yield _load_as(Path(path), 1, sources)
+            bar.update()
 
 
 # ---- Files and folders -----------------------------------------------------------------------
@@ -207,53 +225,74 @@ def _read(path: Path) -> tuple[bytes, str]:
         raise Unreadable(f"cannot be read: {reason}") from None
 
 
+class _Folder(NamedTuple):
+    """A folder, the files below it, and a line for everything in it that is left out."""
+
+    path: Path
+    files: list[Path]
+    skipped: list[str]
+
+
 def _load_folder(
-    folder: Path, on_skip: Callable[[str], None], sources: _Sources
+    folder: _Folder, on_skip: Callable[[str], None], sources: _Sources, bar: tqdm[Any]
 ) -> Iterator[Document]:
+    """What is left out is told once a file has been read; if none can be, it is the error."""
     found = False
-    for path in _walk(folder, on_skip):
-        if not sources.is_new(os.path.realpath(path)):
-            found = True
-            continue
+    for path in folder.files:
+        bar.set_postfix_str(_printable(path.name), refresh=False)
+        document = None
         try:
-            document = _load_as(path, len(path.relative_to(folder).parts), sources)
+            if sources.is_new(os.path.realpath(path)):
+                document = _load_as(path, len(path.relative_to(folder.path).parts), sources)
+            found = True
         except InputError as error:
-            on_skip(str(error))
-            continue
-        found = True
-        yield document
+            folder.skipped.append(str(error))
+        if found:
+            for line in folder.skipped:
+                on_skip(line)
+            folder.skipped.clear()
+        if document:
+            yield document
+        bar.update()
     if not found:
-        raise InputError(f"{_printable(str(folder))} has no file in it that can be read")
+        reasons = "; ".join(folder.skipped[:REASONS])
+        more = len(folder.skipped) - REASONS
+        raise InputError(
+            f"{_printable(str(folder.path))} has no file in it that can be read"
+            + (f": {reasons}" if reasons else "")
+            + (f"; and {more} more" if more > 0 else "")
+        )
 
 
-def _walk(folder: Path, on_skip: Callable[[str], None]) -> Iterator[Path]:
-    """The files below a folder; links are followed within it, and no folder is read twice."""
+def _walk(folder: Path) -> _Folder:
+    """What is below a folder; links are followed within it, and no folder is read twice."""
+    walked = _Folder(folder, [], [])
     root = os.path.realpath(folder)
     seen: set[tuple[int, int]] = set()
     left = [folder]
     while left:
         path = left.pop()
         if path != folder and path.is_symlink() and not _is_within(root, path):
-            on_skip(f"{_printable(str(path))} leads out of the folder: name it itself to read it")
+            name = _printable(str(path))
+            walked.skipped.append(f"{name} leads out of the folder: name it itself to read it")
         elif os.path.isdir(path):
-            left += reversed(_list_folder(path, on_skip, seen))
+            left += reversed(_list_folder(path, walked.skipped, seen))
         else:
-            yield path
+            walked.files.append(path)
+    return walked
 
 
 def _is_within(root: str, path: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(root)
 
 
-def _list_folder(
-    folder: Path, on_skip: Callable[[str], None], seen: set[tuple[int, int]]
-) -> list[Path]:
+def _list_folder(folder: Path, skipped: list[str], seen: set[tuple[int, int]]) -> list[Path]:
     """What is in a folder, in the order of names; nothing if it has been ``seen``."""
     try:
         status = folder.stat()
         names = sorted(os.listdir(folder))
     except OSError as error:
-        on_skip(f"{_printable(str(folder))} cannot be read: {error.strerror}")
+        skipped.append(f"{_printable(str(folder))} cannot be read: {error.strerror}")
         return []
     here = (status.st_dev, status.st_ino)
     if here in seen:
@@ -300,14 +339,19 @@ def _fetch(url: str) -> tuple[bytes, str, str | None]:
             charset = response.headers.get_content_charset()
             suffix = _path_of(url).suffix.lower()
             data = bytearray()
-            while block := response.read1(1 << 16):
-                data += block
-                if len(data) > min(_LIMITS.values()):
-                    kind = _kind_of_page(content_type, bytes(data[:HEAD]), suffix)
-                    if len(data) > _LIMITS[kind]:
-                        raise too_large(_LIMITS[kind])
-                if time.monotonic() > deadline:
-                    raise TimeoutError
+            size: int | None = response.length
+            with progress_bar("fetching", size, unit="B") as bar:
+                while block := response.read1(1 << 16):
+                    data += block
+                    bar.update(len(block))
+                    if len(data) > min(_LIMITS.values()):
+                        kind = _kind_of_page(content_type, bytes(data[:HEAD]), suffix)
+                        if len(data) > _LIMITS[kind]:
+                            raise too_large(_LIMITS[kind])
+                    if time.monotonic() > deadline:
+                        raise TimeoutError
+            if size is not None and len(data) < size:  # urllib does not mind
+                raise Unreadable(f"broke off after {len(data):,} of {size:,} bytes")
     except urllib.error.HTTPError as error:
         error.close()
         raise Unreadable(f"cannot be fetched: {error.code} {_one_line(error.reason)}") from None
@@ -315,6 +359,7 @@ def _fetch(url: str) -> tuple[bytes, str, str | None]:
         reason = getattr(error, "reason", None) or error
         if isinstance(reason, TimeoutError):
             raise Unreadable(f"did not answer within {URL_SECONDS:g} seconds") from None
+        reason = getattr(reason, "strerror", None) or reason
         raise Unreadable(f"cannot be fetched: {_one_line(reason)}") from None
     return bytes(data), _kind_of_page(content_type, bytes(data[:HEAD]), suffix), charset
 
@@ -359,7 +404,7 @@ def _kind(head: bytes, suffix: str) -> str:
         return "pdf"
     if start.startswith((b"<!doctype html", b"<html")):
         return "html"
-    if head.count(0) * 10 > len(head) and not bom(head):
+    if head.count(0) * 10 > len(head) and not (bom(head) or unmarked_utf16(head)):
         raise Unreadable(UNSUPPORTED)
     return "text"
 

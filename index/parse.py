@@ -53,6 +53,10 @@ _VERBATIM = frozenset("code pre quote".split())
 _SILENT = frozenset(
     "aside button footer iframe nav noscript object script select style svg template".split()
 )
+MARKDOWN_DEPTH = 100
+"""What is nested deeper, markdown-it leaves out; its usual 20 are too few."""
+HTML_DEPTH = 240
+"""What is nested deeper, in pages that never close their tags, trafilatura does not see."""
 _FRONT_MATTER = re.compile(
     r"\ufeff?---[ \t]*\n(.{0,20000}?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL
 )
@@ -68,7 +72,8 @@ def _parse_markdown(data: bytes) -> Raw:
         text = text[matter.end() :]
         if found := re.search(r"^title:[ \t]*(.+)$", matter[1], re.MULTILINE):
             title = found[1].strip(" \t\"'")
-    body = _html_body(MarkdownIt("commonmark").enable("table").render(text))
+    markdown = MarkdownIt("commonmark", {"maxNesting": MARKDOWN_DEPTH}).enable("table")
+    body = _html_body(markdown.render(text))
     if body is None:
         return Raw(title, [])
     headings = body.xpath("(//h1)[1] | (//h2 | //h3 | //h4 | //h5 | //h6)[1]")
@@ -87,11 +92,13 @@ def _parse_html(data: bytes) -> Raw:
     body = _html_body(html)
     if body is None:
         return Raw("", [])
+    whole = _flow(body)
+    if body.xpath(f"boolean(//*[count(ancestor::*) > {HTML_DEPTH}])"):
+        return Raw(_html_title(body), [whole])
     # Recall: otherwise headings above short paragraphs are lost, which is worse than a stray line.
     found = bare_extraction(html, include_comments=False, with_metadata=False, favor_recall=True)
     article = getattr(found, "body", None)
     text = _flow(article) if article is not None else ""
-    whole = _flow(body)
     # Of a short page the library takes all words but drops the breaks between them.
     if not text.strip() or _bare_words(text) == _bare_words(whole):
         text = whole
@@ -117,9 +124,11 @@ def _html_body(html: str) -> Any:
     from lxml import etree  # type: ignore[import-untyped]
 
     parser = etree.HTMLParser(
-        no_network=True, remove_comments=True, remove_pis=True, encoding="utf-8"
+        no_network=True, remove_comments=True, remove_pis=True, encoding="utf-8", huge_tree=True
     )
     tree = etree.fromstring(html.encode("utf-8"), parser)
+    if any(error.message.startswith("Excessive depth") for error in parser.error_log):
+        raise Unreadable("is nested too deeply to be read whole")
     return None if tree is None else tree.find("body")
 
 
@@ -196,6 +205,16 @@ def _is_value(element: Any) -> bool:
 
 # ---- PDF -------------------------------------------------------------------------------------
 
+RUNNING_PAGES, RUNNING_SHARE = 3, 0.4
+"""A head runs from so many pages on, and so large a share of all: left and right ones differ."""
+EDGE_LINES = 4
+"""The most lines of a head or foot."""
+_PAGE_NUMBER = re.compile(
+    r"[\W_]*(?:(?:Seite|Page|S\.|p\.)\s*)?(\d{1,4})(?:\s*(?:von|of|/)\s*\d{1,4})?[\W_]*",
+    re.IGNORECASE,
+)
+_NAMED_PAGE = re.compile(r"\b((?:Seite|Page)\s*)(\d{1,4})\b", re.IGNORECASE)
+
 
 class _Line(NamedTuple):
     """A line of a page: its text, where it starts (points), and whether its end is hyphenated."""
@@ -222,20 +241,20 @@ def _parse_pdf(data: bytes) -> Raw:
         if error.err_code in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
             raise Unreadable("is encrypted: remove its password first") from None
         raise
-    pages: list[str] = []
+    pages: list[list[_Line]] = []
     left = MAX_TEXT
     for number in range(len(pdf)):
         try:
             page = pdf[number]
         except pypdfium2.PdfiumError:
-            pages.append("")  # a broken page keeps its number, and the others their text
+            pages.append([])  # a broken page keeps its number, and the others their text
             continue
-        pages.append(_reflow(list(_pdf_lines(page.get_textpage()))))
+        pages.append(list(_pdf_lines(page.get_textpage())))
         page.close()
-        left -= len(pages[-1])
+        left -= sum(len(line.text) for line in pages[-1])
         if left < 0:
             raise too_large(MAX_TEXT)
-    return Raw(pdf.get_metadata_value("Title"), pages)
+    return Raw(pdf.get_metadata_value("Title"), list(map(_reflow, _without_running(pages))))
 
 
 def _pdf_lines(textpage: Any) -> Iterator[_Line]:
@@ -264,10 +283,57 @@ def _pdf_lines(textpage: Any) -> Iterator[_Line]:
             characters.append(chr(code))
 
 
+def _without_running(pages: list[list[_Line]]) -> list[list[_Line]]:
+    """The pages without what only repeats: page numbers, and all but the first of the heads
+    and feet that stand on many pages at one height, set apart from the text."""
+    places: dict[tuple[str | int, int], list[tuple[int, int]]] = {}
+    for number, lines in enumerate(pages):
+        for index in _edges(lines):
+            key = (_uncounted(lines[index].text, number), round(lines[index].y))
+            places.setdefault(key, []).append((number, index))
+    many = max(RUNNING_PAGES, RUNNING_SHARE * sum(map(bool, pages)))
+    running: set[tuple[int, int]] = set()
+    for (text, _), found in places.items():
+        if len(found) >= many:
+            running.update(found if isinstance(text, int) else found[1:])
+    return [
+        [line for index, line in enumerate(lines) if (number, index) not in running]
+        for number, lines in enumerate(pages)
+    ]
+
+
+def _uncounted(text: str, page: int) -> str | int:
+    """What a head has in common with those of other pages: its words, with any page number in
+    it as the distance from the count of pages; only that distance where it is all there is."""
+    if alone := _PAGE_NUMBER.fullmatch(text):
+        return int(alone[1]) - page
+    return _NAMED_PAGE.sub(lambda found: f"{found[1]}{int(found[2]) - page}", text)
+
+
+def _edges(lines: list[_Line]) -> Iterator[int]:
+    """The lines at a page's top and bottom, as far as the first wide gap, if that is near."""
+    usual = _usual_drop(lines)
+    downwards = sorted(range(len(lines)), key=lambda index: -lines[index].y)
+    for order in (downwards, downwards[::-1]):
+        for count, (index, following) in enumerate(pairwise(order[: EDGE_LINES + 1]), start=1):
+            upper, lower = sorted((lines[index], lines[following]), key=lambda line: -line.y)
+            if _is_wide(upper, lower, usual):
+                yield from order[:count]
+                break
+
+
+def _usual_drop(lines: list[_Line]) -> float:
+    drops = [above.y - below.y for above, below in pairwise(lines) if above.y > below.y]
+    return median(drops) if drops else 0.0
+
+
+def _is_wide(above: _Line, below: _Line, usual: float) -> bool:
+    return above.y - below.y > 1.35 * max(usual, 1.2 * above.size)
+
+
 def _reflow(lines: list[_Line]) -> str:
     """Lines put together into paragraphs, and words divided at a line's end into one."""
-    drops = [above.y - below.y for above, below in pairwise(lines) if above.y > below.y]
-    usual = median(drops) if drops else 0.0
+    usual = _usual_drop(lines)
     parts: list[str] = []
     for index, line in enumerate(lines):
         if index:
@@ -286,14 +352,13 @@ def _joint(above: _Line, below: _Line, usual: float) -> str:
     """What stands between two lines of a page: a blank line, a space or nothing."""
     if above.divided:
         return "" if below.text[0].isalpha() else " "
-    drop = above.y - below.y
-    wide = drop > 1.35 * max(usual, 1.2 * above.size)
     other_size = abs(above.size - below.size) > 0.1 * max(above.size, below.size)
     indent = below.x - above.x
     indented = 0.5 * usual < indent < 4 * usual and above.text.endswith(
         (".", "!", "?", ":", "“", '"')
     )
-    return "\n\n" if wide or other_size or indented else " "
+    apart = _is_wide(above, below, usual) or other_size or indented
+    return "\n\n" if apart else " "
 
 
 # ---- DOCX ------------------------------------------------------------------------------------

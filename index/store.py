@@ -27,6 +27,7 @@ from index.fuse import fuse, ranks
 from index.language import detect_language
 from index.lexical import Compounds, KeywordIndex, question_words, terms, words
 from index.load import load_all
+from index.progress import progress_bar
 from index.split import passages as split
 from index.text import canonical
 from index.types import Document, Hit, Passage, Span
@@ -56,10 +57,14 @@ CREATE INDEX IF NOT EXISTS passages_document ON passages(document);
 
 @dataclass(frozen=True)
 class Query:
-    """A question as the index sees it: its language, vectors, and words to look up."""
+    """A question as the index sees it: its language, vectors, and words to look up.
+
+    ``language`` is German or English; ``spoken`` is any, where the question is clearly in it.
+    """
 
     text: str
     language: str
+    spoken: str
     encoding: Encoding
     words: tuple[dict[str, float], ...]
 
@@ -150,7 +155,9 @@ class PassageIndex:
         file = Path(path) / FILE
         if not cls.exists(path):
             if create:
-                return cls(path, encoder=SentenceTransformerEncoder(model))
+                encoder = SentenceTransformerEncoder(model)
+                _ = encoder.dimension  # loaded first: a wrong name must leave no empty index
+                return cls(path, encoder=encoder)
             raise InputError(f"no index in {path}: make one with  beleg add PATH --index {path}")
         try:
             with closing(sqlite3.connect(file)) as db:
@@ -178,7 +185,8 @@ class PassageIndex:
             db.execute("PRAGMA foreign_keys = ON")  # removing a document removes its passages
             db.execute("SELECT count(*) FROM sqlite_master")
         except (OSError, sqlite3.DatabaseError) as error:
-            raise InputError(f"cannot use {self.path} as an index: {error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"cannot use {self.path} as an index: {reason}") from error
         return db
 
     def _check_manifest(self) -> int:
@@ -221,7 +229,7 @@ class PassageIndex:
 
     def add(
         self,
-        paths: Iterable[str | Path | Document],
+        paths: str | Path | Document | Iterable[str | Path | Document],
         *,
         urls: bool = False,
         on_skip: Callable[[str], None] = lambda line: None,
@@ -235,9 +243,9 @@ class PassageIndex:
         Raises:
             InputError: a path cannot be read, or holds nothing to read.
         """
-        paths = list(paths)
-        given = [item for item in paths if isinstance(item, Document)]
-        named = [item for item in paths if not isinstance(item, Document)]
+        items = [paths] if isinstance(paths, str | Path | Document) else list(paths)
+        given = [item for item in items if isinstance(item, Document)]
+        named = [item for item in items if not isinstance(item, Document)]
         with self._told():
             taken = dict(self._db.execute("SELECT source, path FROM documents").fetchall())
         if named:
@@ -255,7 +263,11 @@ class PassageIndex:
     def _embed(self, documents: Sequence[Document]) -> None:
         window = min(self.encoder.window, WINDOW) - 2  # the model adds two special tokens
         count = self.encoder.count_tokens
-        found = [(d, split(d, window=window, count_tokens=count)) for d in documents]
+        found = []
+        with progress_bar("splitting", len(documents), unit="file") as bar:
+            for document in documents:
+                found.append((document, split(document, window=window, count_tokens=count)))
+                bar.update()
         passages = [passage for _, parts in found for passage in parts]
         sentences = [
             passage.document.text[span.start : span.end]
@@ -295,20 +307,24 @@ class PassageIndex:
                     ),
                 )
 
-    def remove(self, *documents: str) -> None:
-        """Remove documents by their ids or sources, all or none.
+    def remove(self, *documents: str) -> list[str]:
+        """Remove documents by their ids or sources, all or none; returns their sources.
 
         Raises:
             InputError: one of them is not there.
         """
+        gone: dict[str, str] = {}
         with self._told():
             for document in documents:
-                gone = self._db.execute(
-                    "DELETE FROM documents WHERE id = ?1 OR source = ?1", (document,)
-                )
-                if not gone.rowcount:
+                rows = self._db.execute(
+                    "DELETE FROM documents WHERE id = ?1 OR source = ?1 RETURNING id, source",
+                    (document,),
+                ).fetchall()
+                gone |= dict(rows)
+                if not rows and document not in (*gone, *gone.values()):  # named twice
                     raise InputError(f"no document {document!r} in this index")
         self._refresh()
+        return list(gone.values())
 
     def fork(self) -> Self:
         """A copy in memory that shares the encoder; changing it leaves this one alone."""
@@ -379,9 +395,10 @@ class PassageIndex:
         text = check_question(question)
         view = view or self._view
         language = detect_language(text, among=("de", "en"))
-        found = question_words(text, language, view.languages, view.compounds)
+        spoken = detect_language(text) if language == "en" else language
+        found = question_words(text, spoken, view.languages, view.compounds)
         (encoding,) = self.encoder.encode([text], question=True)
-        return Query(text, language, encoding, tuple(found))
+        return Query(text, language, spoken, encoding, tuple(found))
 
     def search(self, question: str | Query, k: int = 10, *, view: View | None = None) -> list[Hit]:
         """The ``k`` best passages, best first.
@@ -421,9 +438,21 @@ class PassageIndex:
                 view.passages[rows[i]],
                 float(score[i]),
                 {name: int(order[i]) for name, order in rank.items()},
+                self._nearest(view, view.passages[rows[i]], query),
             )
             for i in best
         ]
+
+    def _nearest(self, view: View, passage: Passage, query: Query) -> Span:
+        """The sentence of a passage nearest to a question: by meaning, or else by keywords."""
+        known = self.encoder.languages
+        if known is None or passage.document.language in known:
+            near = view.sentence_vectors(passage) @ query.encoding.vector
+        else:
+            text = passage.document.text
+            held = [set(view.terms(text[s.start : s.end], passage)) for s in passage.sentences]
+            near = view.keywords.coverage(held, query.words)
+        return passage.sentences[int(near.argmax())]
 
     def encodings(self, passages: Sequence[Passage]) -> list[Encoding]:
         """The token vectors of passages; the latest 256 are kept."""

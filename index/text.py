@@ -105,6 +105,15 @@ def bom(data: bytes) -> str | None:
     return None
 
 
+def unmarked_utf16(data: bytes) -> str | None:
+    """UTF-16 without a mark: every other byte of Western text in it is zero, and no other."""
+    head = data[:8192]
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    if min(even, odd) * 100 > len(head) or max(even, odd) * 4 < len(head):
+        return None
+    return "utf-16-be" if even > odd else "utf-16-le"
+
+
 def decode(data: bytes, declared: str | None) -> str:
     """Text: by byte order mark, as UTF-8, as declared, or by guessing.
 
@@ -115,14 +124,15 @@ def decode(data: bytes, declared: str | None) -> str:
         if _junk(text) > 0.05:
             raise Unreadable(UNSUPPORTED)
     else:
-        text = _decode_wide(data, declared) or _decode_narrow(data, declared)
+        wide = _decode_wide(data, declared) or _decode_wide(data, unmarked_utf16(data))
+        text = wide or _decode_narrow(data, declared)
     if _controls(text) > 0.01:
         raise Unreadable(UNSUPPORTED)
     return text
 
 
 def _decode_wide(data: bytes, declared: str | None) -> str | None:
-    """UTF-16 or UTF-32 where it is declared, and no mistake: only they are full of NULs."""
+    """UTF-16 or UTF-32 where that is said, and no mistake: only they are full of NULs."""
     wide = declared and re.match("utf-?(16|32)", declared, re.IGNORECASE)
     text = _decode_as(data, declared) if wide and 0 in data else None
     return text if text and _junk(text) <= 0.05 else None

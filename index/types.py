@@ -76,8 +76,13 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found, its fused score, and its rank (1 = best) in each channel."""
+    """A passage found, its fused score, and its rank (1 = best) in each channel.
+
+    ``nearest`` is the sentence of the passage that is nearest to the question, which need
+    not answer it; None where nobody looked.
+    """
 
     passage: Passage
     score: float
     channels: Mapping[str, int] = field(default_factory=dict)
+    nearest: Span | None = None

@@ -10,11 +10,12 @@ from typing import Self
 from index.embed import SentenceTransformerEncoder
 from index.errors import InputError
 from index.load import load_all
-from index.store import PassageIndex, View
+from index.store import PassageIndex, Query, View
 from index.types import Document, Hit
 from rag.answer import Answer
+from rag.config import Settings
 from rag.extract import PASSAGES, Ranker, extract
-from rag.language import REFUSAL, UNKNOWN_LANGUAGE
+from rag.language import REFUSAL, UNKNOWN_LANGUAGE, UNKNOWN_QUESTION
 
 EXAMPLE = Path(__file__).parent / "example" / "gipfel.de.txt"
 """The bundled German example article."""
@@ -28,12 +29,12 @@ class Chatbot:
     """Answers questions from the documents of an index, each quote with its offsets.
 
     ``ranker`` holds the weights that choose sentences, and the threshold of confidence
-    under which the documents are taken not to say.
+    under which the documents are taken not to say: those of the settings if none is given.
     """
 
     def __init__(self, index: PassageIndex, *, ranker: Ranker | None = None) -> None:
         self.index = index
-        self.ranker = ranker or Ranker.bundled()
+        self.ranker = ranker or Settings.load().ranker(index.encoder.name)
 
     @classmethod
     def from_paths(
@@ -45,7 +46,8 @@ class Chatbot:
     ) -> Self:
         """Load, split and embed files and folders in memory.
 
-        ``model`` names another sentence-transformers model or its folder; ``urls`` allows
+        ``model`` names another sentence-transformers model or its folder than the settings
+        do; ``urls`` allows
         http(s) addresses among the paths; ``on_skip`` is told, in one line each, of files
         in folders that cannot be read.
 
@@ -54,9 +56,15 @@ class Chatbot:
             ModelError: the encoder cannot be loaded.
         """
         documents = list(load_all(paths, urls=urls, on_skip=on_skip))  # bad paths fail at once
-        index = PassageIndex(encoder=SentenceTransformerEncoder(model))
+        return cls.from_documents(documents, model=model)
+
+    @classmethod
+    def from_documents(cls, documents: Iterable[Document], *, model: str | None = None) -> Self:
+        """Split and embed documents in memory. Raises ModelError."""
+        settings = Settings.load(model=model)
+        index = PassageIndex(encoder=SentenceTransformerEncoder(settings.model))
         index.add(documents)
-        return cls(index)
+        return cls(index, ranker=settings.ranker(index.encoder.name))
 
     @classmethod
     def open(cls, index: str | Path, *, model: str | None = None) -> Self:
@@ -67,11 +75,12 @@ class Chatbot:
             ModelError: it was made with another encoder than ``model``, or that cannot be
                 loaded.
         """
+        settings = Settings.load()
         opened = PassageIndex.open(index, model=model)
         if not opened.documents:
             raise InputError(f"the index in {index} is empty: beleg add PATH --index {index}")
         opened.check_encoder()
-        return cls(opened)
+        return cls(opened, ranker=settings.ranker(opened.encoder.name))
 
     @property
     def documents(self) -> Sequence[Document]:
@@ -79,20 +88,23 @@ class Chatbot:
 
     def add(
         self,
-        paths: Iterable[str | Path],
+        paths: str | Path | Document | Iterable[str | Path | Document],
         *,
         urls: bool = False,
         on_skip: Callable[[str], None] = _silent,
     ) -> list[Document]:
-        """Add files or folders, and http(s) addresses where ``urls`` allows them.
+        """Add files, folders and documents, and http(s) addresses where ``urls`` allows them.
 
         Returns the documents read. Raises InputError.
         """
         return self.index.add(paths, urls=urls, on_skip=on_skip)
 
-    def remove(self, *documents: str) -> None:
-        """Remove documents by id or source, all or none. Raises InputError if one is missing."""
-        self.index.remove(*documents)
+    def remove(self, *documents: str) -> list[str]:
+        """Remove documents by id or source, all or none; returns their sources.
+
+        Raises InputError if one is missing.
+        """
+        return self.index.remove(*documents)
 
     def fork(self) -> Self:
         """A copy in memory that shares the encoder; changing it leaves this one alone."""
@@ -104,10 +116,13 @@ class Chatbot:
         history: Sequence[tuple[str, Answer]] = (),
         *,
         view: View | None = None,
+        depth: int = PASSAGES,
     ) -> Answer:
         """Answer one question from the documents, in an earlier ``view`` of them if given.
 
         ``history`` is accepted for follow-up questions; each question stands alone so far.
+        ``depth`` is how many passages the answer's ranking has; the first ``PASSAGES`` are
+        answered from.
 
         Raises:
             InputError: the question is empty or too long.
@@ -115,7 +130,7 @@ class Chatbot:
         started = time.perf_counter()
         view = view or self.index.view
         query = self.index.query(question, view)
-        hits = self.index.search(query, PASSAGES, view=view)
+        hits = self.index.search(query, depth, view=view)
         searched = time.perf_counter()
         found = extract(self.index, view, query, hits, self.ranker)
         citations, withheld = (found.citations, ()) if found.answers else ((), found.citations)
@@ -133,17 +148,24 @@ class Chatbot:
                 "search": searched - started,
                 "answer": time.perf_counter() - searched,
             },
-            notice=self._notice(hits, query.language),
+            notice=self._notice(query, hits, refused=not citations),
             withheld=withheld,
         )
 
-    def _notice(self, hits: Sequence[Hit], language: str) -> str:
-        """A line where the best passage is in a language that the encoder does not know."""
+    def _notice(self, query: Query, hits: Sequence[Hit], *, refused: bool) -> str:
+        """A line where the encoder does not know the language of the best passage, or that of
+        a question which found no answer."""
         known = self.index.encoder.languages
-        if known is None or not hits or hits[0].passage.document.language in known:
+        if known is None or not hits:
             return ""
-        document = hits[0].passage.document
-        return UNKNOWN_LANGUAGE[language].format(title=document.source, language=document.language)
+        best = hits[0].passage.document
+        if best.language not in known:
+            return UNKNOWN_LANGUAGE[query.language].format(
+                title=best.source, language=best.language
+            )
+        if refused and query.spoken not in known:
+            return UNKNOWN_QUESTION.format(language=query.spoken)
+        return ""
 
     def stream(
         self, question: str, history: Sequence[tuple[str, Answer]] = ()

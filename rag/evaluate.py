@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from index.split import sentences
 from index.types import Document, Hit
 from rag.answer import Answer, Citation
+from rag.extract import PASSAGES
 from rag.language import question_word
 from rag.metrics import (
     GOLD,
@@ -75,22 +77,34 @@ def evaluate(
     view = bot.index.view
     asked = check_answers(questions, view.documents)
     check_ids((question.id for question in asked), "the questions")
-    documents = {document.source: document for document in view.documents}
     rows: list[Row] = []
     interrupted = False
     try:
-        for question in asked:
-            rows.append(_row(bot, view, documents, question))
+        for row in ask_all(bot, asked):
+            rows.append(row)
             on_progress(len(rows), len(asked))
     except KeyboardInterrupt:
         interrupted = True
     settings = {
         "encoder": bot.index.encoder.name,
         "threshold": bot.ranker.threshold,
+        "slope": bot.ranker.slope,
+        "intercept": bot.ranker.intercept,
         "documents": len(view.documents),
         "passages": len(view.passages),
     }
     return Report.of(rows, settings, interrupted=interrupted)
+
+
+def ask_all(bot: Chatbot, questions: Iterable[Question]) -> Iterator[Row]:
+    """Ask each question when its row is wanted; their answers' places are known."""
+    view = bot.index.view
+    documents = {document.source: document for document in view.documents}
+    with suppress(Exception):  # what is wrong with every question is told of each
+        # What the view makes once must not be in the first question's seconds.
+        bot.index.search("warm-up", 1, view=view)
+    for question in questions:
+        yield _row(bot, view, documents, question)
 
 
 # ---- One question ----------------------------------------------------------------------------
@@ -110,17 +124,16 @@ def _row(bot: Chatbot, view: View, documents: Mapping[str, Document], question: 
     )
     gold = _gold_units(question)
     try:
-        # First, so that what the view makes once is not in the first question's seconds.
-        ranking = _units(question, bot.index.search(question.question, DEPTH, view=view))
-        row = replace(row, rank=_rank(ranking, gold))
-        scores = _retrieval_scores(ranking, gold)
         if question.answerable and not question.answers:
-            lost = None if scores["recall@10"] else NOT_RETRIEVED
-            return replace(row, scores=scores | dict.fromkeys(ANSWER_SCORES), stage=lost)
+            hits = bot.index.search(question.question, DEPTH, view=view)
+            row = _ranked(row, _units(question, hits), gold)
+            lost = None if row.scores["recall@10"] else NOT_RETRIEVED
+            return replace(row, scores={**row.scores, **dict.fromkeys(ANSWER_SCORES)}, stage=lost)
         started = time.perf_counter()
-        answer = bot.ask(question.question, view=view)
+        answer = bot.ask(question.question, view=view, depth=DEPTH)
         row = replace(row, seconds=time.perf_counter() - started)
-        return _judged(row, question, answer, documents, scores)
+        row = _ranked(row, _units(question, answer.passages), gold)
+        return _measured(row, question, answer, documents)
     except Exception as error:
         return replace(
             row,
@@ -132,12 +145,12 @@ def _row(bot: Chatbot, view: View, documents: Mapping[str, Document], question: 
         )
 
 
-def _judged(
-    row: Row,
-    question: Question,
-    answer: Answer,
-    documents: Mapping[str, Document],
-    scores: Mapping[str, float | None],
+def _ranked(row: Row, ranking: Sequence[str], gold: Mapping[str, int]) -> Row:
+    return replace(row, rank=_rank(ranking, gold), scores=_retrieval_scores(ranking, gold))
+
+
+def _measured(
+    row: Row, question: Question, answer: Answer, documents: Mapping[str, Document]
 ) -> Row:
     cited = tuple(_cited(citation, documents) for citation in answer.citations)
     withheld = tuple(_cited(citation, documents) for citation in answer.withheld)
@@ -153,7 +166,7 @@ def _judged(
         citations=cited,
         withheld=withheld,
         correct=bool(answer_hit(candidates, question.answers)) if candidates else None,
-        scores={**scores, **_answer_scores(question, answer, cited, language)},
+        scores={**row.scores, **_answer_scores(question, answer, cited, language)},
         stage=_stage(question, answer, candidates),
     )
 
@@ -187,7 +200,7 @@ def _stage(question: Question, answer: Answer, candidates: Sequence[Quote]) -> s
     if answer.answered and answer_hit(candidates, question.answers):
         return None
     gold = _gold_units(question)
-    if not gold.keys() & set(_units(question, answer.passages)):
+    if not gold.keys() & set(_units(question, answer.passages[:PASSAGES])):
         return NOT_RETRIEVED
     first = candidates[:1]
     # Who abstains without saying what was withheld has lost the question there.

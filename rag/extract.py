@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from index.embed import BUNDLED_NAME
 from index.store import PassageIndex, Query, View
 from index.types import Hit, Passage
 from rag.answer import Citation
@@ -32,6 +33,7 @@ NEIGHBOUR = 0.35
 ANOTHER = 0.7
 """A sentence elsewhere is cited too from this share of the best one's probability on."""
 CITATIONS = 3
+RANKER = Path(__file__).parent / "ranker.json"
 KEYWORDS_ENOUGH = 0.5
 """Where the encoder does not know the language: the share of the question's words, by idf,
 that a sentence must hold to answer."""
@@ -39,17 +41,23 @@ that a sentence must hold to answer."""
 
 @dataclass(frozen=True, slots=True)
 class Ranker:
-    """Weights of the sentence model and of the confidence (logistic) model."""
+    """Weights of the sentence model and of the confidence (logistic) model.
+
+    ``slope`` and ``intercept`` calibrate its logit; ``threshold`` is of what comes out.
+    """
 
     weights: Mapping[str, float]
     confidence: Mapping[str, float]
     threshold: float
+    slope: float = 1.0
+    intercept: float = 0.0
 
     @staticmethod
-    @lru_cache(maxsize=1)
-    def bundled() -> Ranker:
-        held = json.loads((Path(__file__).parent / "ranker.json").read_text(encoding="utf-8"))
-        return Ranker(held["sentence"], held["confidence"], held["threshold"])
+    @lru_cache(maxsize=2)
+    def shipped(encoder: str = BUNDLED_NAME) -> Ranker:
+        """The weights for the bundled encoder and its reader, or for any other encoder."""
+        held = json.loads(RANKER.read_text(encoding="utf-8"))
+        return Ranker(**held["bundled" if encoder == BUNDLED_NAME else "other"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,8 @@ def confidence(best: Scored, ranker: Ranker) -> float:
     """The probability that the best sentence answers (logistic regression)."""
     weights = [ranker.confidence[name] for name in CONFIDENCE_INPUTS]
     logit = ranker.confidence["intercept"] + float(np.dot(weights, best.confidence_inputs()))
-    return 1 / (1 + math.exp(-logit))
+    # A logistic function that cannot overflow.
+    return (1 + math.tanh((ranker.slope * logit + ranker.intercept) / 2)) / 2
 
 
 def extract(
@@ -85,7 +94,7 @@ def extract(
     ranker: Ranker | None = None,
 ) -> Extract:
     """Choose the sentences that answer, from the first ``PASSAGES`` hits."""
-    ranker = ranker or Ranker.bundled()
+    ranker = ranker or Ranker.shipped(index.encoder.name)
     sentences = score_sentences(index, view, query, hits[:PASSAGES])
     if not sentences:
         return Extract((), 0.0, False)

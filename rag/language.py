@@ -9,9 +9,15 @@ from collections.abc import Mapping
 from index.lexical import fold
 
 REFUSAL: Mapping[str, str] = {
-    "de": "Das steht nicht in den Dokumenten. Am nächsten kommen die folgenden Stellen.",
-    "en": "The documents do not say. These passages come nearest.",
+    "de": "Das steht nicht in den Dokumenten. Am nächsten kommen die folgenden Stellen; als"
+    " Antwort gelten sie nicht.",
+    "en": "The documents do not say. These passages come nearest; they are not given as an answer.",
 }
+
+UNKNOWN_QUESTION = (
+    "The question is in a language ({language}) that the model does not know: ask in German or"
+    " English, or with  --model intfloat/multilingual-e5-small"
+)
 
 UNKNOWN_LANGUAGE: Mapping[str, str] = {
     "de": "{title} ist in einer Sprache ({language}), die das Modell nicht kennt: gesucht wurde"

@@ -78,19 +78,12 @@ def normalise(text: str, language: str = "en") -> str:
     return " ".join(_ARTICLES.get(language, _ARTICLES["en"]).sub(" ", text).split())
 
 
-def exact_match(prediction: str, answers: Sequence[str], language: str = "en") -> float:
-    """1 where the prediction equals a gold answer after ``normalise``, else 0.
-
-    Without gold answers the empty prediction is right (SQuAD 2.0, Rajpurkar et al. 2018).
-    """
-    return float(normalise(prediction, language) in _golds(answers, language))
-
-
 def token_f1(prediction: str, answers: Sequence[str], language: str = "en") -> float:
     """The harmonic mean of precision and recall of the prediction's words, in [0, 1].
 
     The best over the gold answers; both sides are bags of words after ``normalise``
-    (Rajpurkar et al. 2016). Without words on either side, as ``exact_match``.
+    (Rajpurkar et al. 2016). Where neither has words it is 1, where one has none 0; without
+    gold answers the empty prediction is right (SQuAD 2.0, Rajpurkar et al. 2018).
     """
     predicted = Counter(normalise(prediction, language).split())
     return max(_f1(predicted, Counter(gold.split())) for gold in _golds(answers, language))
@@ -241,20 +234,11 @@ def auroc(confidences: ArrayLike, answerable: ArrayLike) -> FloatArray:
     return _ratio(won, pairs).reshape(scores.shape[:-1])
 
 
-def answered_rate(confidences: ArrayLike, threshold: float) -> FloatArray:
-    """The share of all questions answered; those from ``threshold`` on are.
-
-    Confidences (..., questions) give (...). A question that is never answered, whatever
-    the threshold, has the confidence -inf, here and in the next two.
-    """
-    scores = np.asarray(confidences, np.float64)
-    return np.asarray((scores >= threshold).mean(axis=-1), np.float64)
-
-
 def false_abstention(confidences: ArrayLike, answerable: ArrayLike, threshold: float) -> FloatArray:
     """The share of answerable questions that are not answered; NaN where there are none.
 
-    Both have the shape (..., questions); the result has (...).
+    Those from ``threshold`` on are answered; one that never is has the confidence -inf,
+    here and in the next two. Both have the shape (..., questions); the result has (...).
     """
     scores, labels = _vectors(confidences, answerable)
     return _ratio((labels & (scores < threshold)).sum(axis=-1), labels.sum(axis=-1))
@@ -278,7 +262,7 @@ def abstention_curve(
     Both inputs have the shape (questions,), the three results (thresholds,): one for each
     confidence that occurs, from the highest on. The share answered is of all questions, the
     share correct of those answered (the risk-coverage curve upside down; El-Yaniv & Wiener
-    2010). A question that is never answered has the confidence -inf.
+    2010).
     """
     scores, right = _vectors(confidences, correct)
     order = np.argsort(-scores, kind="stable")

@@ -280,6 +280,7 @@ def _read_squad(path: Path, text: str) -> QuestionSet:
     questions: list[Question] = []
     seen: dict[str, str] = {}
     counts: Counter[str] = Counter()
+    lines = _id_lines(text)
     for part in _list(_object(whole, name, _SQUAD_KEYS), "data", name):
         article = _object(part, f"{name}, an article", _ARTICLE_KEYS)
         title = _text(article, "title", f"{name}, an article") if "title" in article else path.stem
@@ -295,7 +296,8 @@ def _read_squad(path: Path, text: str) -> QuestionSet:
                 shown = title.replace("_", " ")
                 documents.append(Document(context, source, shown, detect_language(context)))
             for qa in _list(paragraph, "qas", where):
-                question = _squad_question(qa, context, source, name, where)
+                place = f"{name}, line {next(lines, 1)}"
+                question = _squad_question(qa, context, source, place, where)
                 _unseen(question.id, seen, question.where)
                 questions.append(question)
     if not questions:
@@ -303,11 +305,22 @@ def _read_squad(path: Path, text: str) -> QuestionSet:
     return QuestionSet(tuple(questions), tuple(documents))
 
 
-def _squad_question(qa: object, context: str, source: str, name: str, where: str) -> Question:
+def _id_lines(text: str) -> Iterator[int]:
+    """The line of each question's id, in turn: a parsed value does not know where it stood.
+
+    In a string the quotation marks would be escaped, and no other object may have an id.
+    """
+    line, at = 1, 0
+    for match in re.finditer(r'"id"\s*:', text):
+        line, at = line + text.count("\n", at, match.start()), match.start()
+        yield line
+
+
+def _squad_question(qa: object, context: str, source: str, place: str, where: str) -> Question:
     row = _object(qa, where)
     number = row.get("id")
     key = str(number) if type(number) is int else _text(row, "id", where)
-    where = f"{name}, question {_show(key)}"
+    where = f"{place}, question {_show(key)}"
     _object(row, where, _QUESTION_KEYS)
     asked = _text(row, "question", where)
     impossible = _flag(row, "is_impossible", where, default=False)

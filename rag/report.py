@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
@@ -51,6 +51,12 @@ METRICS: Mapping[str, str] = {
 """Every measure, in the order of reports, and what it says."""
 LESS_IS_BETTER = ("false_abstention", "calibration_error", "seconds_per_question", "seconds_p95")
 
+JUDGED: Mapping[str, str] = {
+    "faithful": "answers of which the quotes say everything",
+    "answers": "answers that say what the question asks for",
+}
+"""What a language model may be asked to judge (rag/judge.py)."""
+
 RETRIEVAL_SCORES = ("recall@1", "recall@5", "recall@10", "recall@20", "mrr", "ndcg@10")
 ANSWER_SCORES = (
     "answer_hit@1", "answer_hit@3", "answer_f1", "citation_precision", "citation_recall",
@@ -90,6 +96,16 @@ class Cited:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """A language model's opinion of an answer, or why there is none (``error``)."""
+
+    faithful: bool | None = None
+    answers: bool | None = None
+    reason: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One question and what became of it.
 
@@ -100,7 +116,8 @@ class Row:
     ``correct`` says whether what was or would have been is right. ``rank`` is that of the
     first gold passage (1 = best, None if it was not found), each unit counted once.
     ``scores`` has the keys ``SCORES``, None where a measure does not apply. ``stage`` is one
-    of ``STAGES``, None for a question that was not lost.
+    of ``STAGES``, None for a question that was not lost. ``judged`` is None where no
+    language model was asked.
     """
 
     id: str
@@ -122,6 +139,7 @@ class Row:
     seconds: float | None = None
     stage: str | None = None
     error: str = ""
+    judged: Verdict | None = None
 
     @property
     def direction(self) -> str:
@@ -139,12 +157,24 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """The verdicts of the language model ``model``: on how many questions, how many of them
+    failed, and ``JUDGED`` of the others."""
+
+    model: str
+    questions: int
+    failed: int
+    metrics: Mapping[str, Interval | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What an evaluation found.
 
     ``metrics`` has the keys ``METRICS``, None where a measure does not apply; its intervals
     are at 95 %. ``breakdown`` has the groups by direction, question word, document and
     language, the largest first. ``interrupted`` says that not all questions were asked.
+    ``judged`` is kept apart from ``metrics``: it is a language model's opinion.
     """
 
     rows: tuple[Row, ...]
@@ -152,6 +182,7 @@ class Report:
     breakdown: Mapping[str, tuple[Group, ...]]
     settings: Mapping[str, Any]
     interrupted: bool = False
+    judged: Judged | None = None
 
     @classmethod
     def of(
@@ -162,12 +193,28 @@ class Report:
         groups = {name: _groups(rows, key) for name, key in _GROUPED_BY.items()}
         return cls(rows, _measure(rows, METRICS), groups, dict(settings), interrupted)
 
+    def with_verdicts(self, rows: Iterable[Row], model: str) -> Self:
+        """This report with its ``rows`` judged by that model."""
+        rows = tuple(rows)
+        verdicts = [row.judged for row in rows if row.judged]
+        told = [verdict for verdict in verdicts if not verdict.error]
+        metrics = {name: bootstrap([float(getattr(v, name)) for v in told]) for name in JUDGED}
+        judged = Judged(model, len(verdicts), len(verdicts) - len(told), metrics)
+        return replace(self, rows=rows, judged=judged)
+
     def to_json(self) -> dict[str, Any]:
         """The object that ``beleg eval --json`` writes; plain types only."""
         return {
             "questions": len(self.rows),
             "interrupted": self.interrupted,
             "metrics": _metrics_to_json(self.metrics),
+            "judged": self.judged
+            and {
+                "model": self.judged.model,
+                "questions": self.judged.questions,
+                "failed": self.judged.failed,
+                "metrics": _metrics_to_json(self.judged.metrics),
+            },
             "breakdown": {
                 name: [
                     {
@@ -211,6 +258,7 @@ class Report:
             },
             settings=held["settings"],
             interrupted=held["interrupted"],
+            judged=_judged_from_json(held["judged"], f"{where}, judged"),
         )
 
 
@@ -370,6 +418,7 @@ _REPORT_KINDS: _Kinds = {
     "questions": (int,),
     "interrupted": _FLAG,
     "metrics": (dict,),
+    "judged": (dict, None),
     "breakdown": (dict,),
     "per_question": (list,),
     "settings": (dict,),
@@ -394,6 +443,19 @@ _ROW_KINDS: _Kinds = {
     "seconds": (float, None),
     "stage": (str, None),
     "error": _TEXT,
+    "judged": (dict, None),
+}
+_VERDICT_KINDS: _Kinds = {
+    "faithful": (bool, None),
+    "answers": (bool, None),
+    "reason": _TEXT,
+    "error": _TEXT,
+}
+_JUDGED_KINDS: _Kinds = {
+    "model": _TEXT,
+    "questions": (int,),
+    "failed": (int,),
+    "metrics": (dict,),
 }
 _CITED_KINDS: _Kinds = {
     "source": _TEXT,
@@ -451,6 +513,13 @@ def _metrics_from_json(
     }
 
 
+def _judged_from_json(value: object, where: str) -> Judged | None:
+    if value is None:
+        return None
+    held = _take(value, where, _JUDGED_KINDS)
+    return Judged(**{**held, "metrics": _metrics_from_json(held["metrics"], JUDGED, where)})
+
+
 def _groups_from_json(value: object, where: str) -> tuple[Group, ...]:
     if not isinstance(value, list):
         raise InputError(f"{where} must be a list")
@@ -469,6 +538,7 @@ def _to_json(row: Row) -> dict[str, Any]:
     held = {key: getattr(row, key) for key in _ROW_KINDS}
     for key in ("citations", "withheld"):
         held[key] = [{name: getattr(c, name) for name in _CITED_KINDS} for c in held[key]]
+    held["judged"] = row.judged and {key: getattr(row.judged, key) for key in _VERDICT_KINDS}
     return held | {"gold": list(row.gold), "scores": dict(row.scores)}
 
 
@@ -485,4 +555,9 @@ def _row_from_json(value: object, where: str) -> Row:
         key: tuple(Cited(**_take(item, f"{where}, {key}", _CITED_KINDS)) for item in held[key])
         for key in ("citations", "withheld")
     }
-    return Row(**{**held, **cited, "gold": tuple(held["gold"])})
+    judged = held["judged"]
+    if judged is not None:
+        judged = Verdict(**_take(judged, f"{where}, judged", _VERDICT_KINDS))
+        if not judged.error and None in (judged.faithful, judged.answers):
+            raise InputError(f"{where}, judged: faithful and answers must be true or false")
+    return Row(**{**held, **cited, "gold": tuple(held["gold"]), "judged": judged})

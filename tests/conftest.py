@@ -16,6 +16,9 @@ from rag.chatbot import EXAMPLE, Chatbot
 
 ROOT = Path(__file__).parent.parent
 
+os.environ["BELEG_CONFIG"] = str(ROOT / "no settings")
+"""The settings of whoever runs the tests must not change what Beleg says."""
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -27,6 +30,7 @@ def command(*arguments: str | Path) -> list[str]:
 def environment(**extra: str) -> dict[str, str]:
     """This process's environment, without settings that would change what Beleg says."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BELEG_")}
+    kept["BELEG_CONFIG"] = os.environ["BELEG_CONFIG"]
     return kept | {"PYTHONIOENCODING": "utf-8"} | extra
 
 

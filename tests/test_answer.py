@@ -102,6 +102,17 @@ def test_an_earlier_view_is_answered_from_as_it_was(bot: Chatbot) -> None:
     assert emptied.ask(question, view=view).citations == bot.ask(question).citations != ()
 
 
+def test_a_deeper_ranking_changes_no_answer(bot: Chatbot) -> None:
+    question = "Why did Russia recall its ambassador?"
+    usual = bot.ask(question)
+    for depth in (1, 1000):
+        answer = bot.ask(question, depth=depth)
+        shared = min(depth, len(usual.passages))
+        assert answer.passages[:shared] == usual.passages[:shared]
+    assert len(answer.passages) == len(bot.index.view.passages)
+    assert (answer.text, answer.confidence) == (usual.text, pytest.approx(usual.confidence))
+
+
 def test_stream_ends_with_the_answer(bot: Chatbot) -> None:
     *pieces, answer = bot.stream("Why did Russia recall its ambassador?")
     assert isinstance(answer, Answer)
@@ -123,9 +134,28 @@ def test_an_unknown_language_is_answered_by_keywords(bot: Chatbot, tmp_path: Pat
     check(answer)
     assert "tramway de Lyon" in answer.citations[0].quote
     assert "--model" in answer.notice
+    assert french.ask("Combien de voyageurs le tramway transporte-t-il ?").answered
     assert not french.ask("Who is the mayor of Lyon?").answered  # one shared name is not enough
     french.add([EXAMPLE])
     assert not french.ask("Wann ist der Klimagipfel?").notice  # it answers from the German one
+
+
+@pytest.mark.parametrize(
+    ("question", "language"),
+    [
+        ("Pourquoi les boulangers de Marseille travaillent-ils la nuit ?", "fr"),
+        ("¿Cuántos habitantes tiene la ciudad de Sevilla?", "es"),
+        ("How do I bake a chocolate cake?", ""),
+        ("Wie backe ich einen Schokoladenkuchen?", ""),
+    ],
+)
+def test_a_refusal_says_that_the_question_is_in_an_unknown_language(
+    question: str, language: str, bot: Chatbot
+) -> None:
+    answer = bot.ask(question)
+    check(answer)
+    assert not answer.answered
+    assert answer.notice.partition("(")[2].partition(")")[0] == language
 
 
 def test_the_sentence_before_is_quoted_across_a_passage_border(bot: Chatbot) -> None:

@@ -88,7 +88,9 @@ def test_ask_json_is_the_contract(beleg: Run, tmp_path: Path) -> None:
 def test_ask_says_when_the_documents_do_not(beleg: Run) -> None:
     result = beleg("ask", NOT_SAID)
     assert result.returncode == 1
+    assert "not given as an answer" in result.stdout
     assert "  · gipfel.de.txt, characters " in result.stdout
+    assert max(map(len, result.stdout.splitlines())) < 300  # a sentence each, no passages
     answer = json.loads(beleg("ask", NOT_SAID, "--json").stdout)
     assert answer["answered"] is False
     assert answer["citations"] == []
@@ -103,6 +105,9 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "binary.txt").write_bytes(bytes(range(256)) * 64)
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing here")
     (folder / "hollow").mkdir()
+    (folder / "only").mkdir()
+    (folder / "only" / "x.bin").write_bytes(bytes(range(256)) * 64)
+    (folder / "only" / "y.txt").write_bytes(b"")
     return folder
 
 
@@ -117,6 +122,11 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["ask", ENGLISH, "--index", "BAD/nowhere"], "nowhere"),
         (["list", "--index", "BAD/nowhere"], "nowhere"),
         (["ask", ENGLISH, "--model", "BAD/nomodel"], "nomodel"),
+        (["ask", ENGLISH, "--model", ""], "--model"),
+        (["ask", ENGLISH, ""], "the empty path"),
+        (["add", "BAD/empty.txt", "--index", ""], "--index"),
+        (["ask", ENGLISH, "BAD/only"], "only/x.bin"),
+        (["add", "rag/example", "--index", "BAD/empty.txt"], "empty.txt"),
         (["ask", " \n"], "question"),
         (["ask", "why " * 25_000], "question"),
         (["ask"], "QUESTION"),
@@ -172,7 +182,8 @@ def test_an_index_is_filled_listed_asked_and_emptied(beleg: Run, tmp_path: Path)
     for citation in answer["citations"]:
         assert citation["document"] == listed[0]["document"]
         assert listed[0]["text"][citation["start"] : citation["end"]] == citation["quote"]
-    assert beleg("remove", "gipfel.de.txt", *index).returncode == 0
+    removed = beleg("remove", "gipfel.de.txt", *index)
+    assert (removed.returncode, removed.stdout) == (0, "removed gipfel.de.txt\n")
     assert json.loads(beleg("list", *index, "--json").stdout) == []
     assert beleg("remove", "gipfel.de.txt", *index).returncode == 2
     empty = beleg("ask", GERMAN, *index)

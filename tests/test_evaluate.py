@@ -18,6 +18,7 @@ from index.errors import InputError
 from index.types import Document, Hit, Passage
 from rag import Answer, Citation, Report, evaluate
 from rag.chatbot import EXAMPLE
+from rag.extract import Ranker
 from rag.metrics import Interval, Place
 from rag.questions import Question, check_answers, read_questions
 from rag.report import (
@@ -88,7 +89,7 @@ class Bot:
     replies: dict[str, Reply]
     documents: Sequence[Document] = DOCUMENTS
     asked: list[str] = field(default_factory=list)
-    ranker: Any = field(default_factory=lambda: SimpleNamespace(threshold=0.3))
+    ranker: Ranker = field(default_factory=lambda: Ranker({}, {}, threshold=0.3))
 
     @property
     def index(self) -> Any:
@@ -97,9 +98,11 @@ class Bot:
         return SimpleNamespace(view=view, encoder=encoder, search=self._search)
 
     def _search(self, question: str, k: int, *, view: Any) -> list[Hit]:
+        if question not in self.replies:
+            raise LookupError("not a question of this test")
         return [hit(sentence) for sentence in self.replies[question].ranking][:k]
 
-    def ask(self, question: str, *, view: Any) -> Answer:
+    def ask(self, question: str, *, view: Any, depth: int) -> Answer:
         self.asked.append(question)
         reply = self.replies[question]
         CLOCK.now += reply.seconds
@@ -113,7 +116,7 @@ class Bot:
             text=" ".join(f"{c.quote} [{c.marker}]" for c in cited) or "They do not say.",
             mode="fake",
             citations=cited,
-            passages=tuple(self._search(question, 10, view=view)),
+            passages=tuple(self._search(question, depth, view=view)),
             confidence=reply.confidence,
             seconds={},
             withheld=cite(*reply.withheld),
@@ -281,6 +284,7 @@ def test_a_quote_that_does_not_stand_at_its_offsets_is_told() -> None:
         (Reply(quotes=[MONDAY]), None),
         (Reply([ROME], [ROME]), NOT_RETRIEVED),
         (Reply([ROME]), NOT_RETRIEVED),
+        (Reply([*10 * [TRAINS], MONDAY], [TRAINS]), NOT_RETRIEVED),  # beyond what is read
         (Reply([ROME, MONDAY], [TRAINS]), NOT_CHOSEN),
         (Reply([ROME, MONDAY], [], [TRAINS]), NOT_CHOSEN),
         (Reply(quotes=["left on"]), NOT_ANSWERED),
@@ -375,12 +379,14 @@ def test_json_is_the_contract_and_comes_back(report: Report) -> None:
     written = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert written == report.to_json()
     assert written.keys() == {
-        "questions", "interrupted", "metrics", "breakdown", "per_question", "settings",
+        "questions", "interrupted", "metrics", "judged", "breakdown", "per_question",
+        "settings",
     }  # fmt: skip
     assert written["questions"] == 6
     assert written["metrics"]["recall@1"].keys() == {"value", "low", "high"}
     assert written["settings"] == {
-        "encoder": "fake", "threshold": 0.3, "documents": 2, "passages": 5,
+        "encoder": "fake", "threshold": 0.3, "slope": 1.0, "intercept": 0.0, "documents": 2,
+        "passages": 5,
     }  # fmt: skip
     assert Report.from_json(written) == report
     empty = run(bot(), [])
@@ -497,6 +503,7 @@ def files(tmp_path: Path) -> Path:
     """A folder with questions, a document, and what cannot be used for either."""
     (tmp_path / "a.txt").write_text(DOCUMENTS[0].text, "utf-8")
     (tmp_path / "q.jsonl").write_text(json.dumps(GOOD), "utf-8")
+    lines(tmp_path / "asked.jsonl", *ASKED.values())
     (tmp_path / "bad.jsonl").write_text(json.dumps(GOOD | {"anwser": 1}), "utf-8")
     (tmp_path / "off.jsonl").write_text(json.dumps(GOOD | {"answers": ["Oslo"]}), "utf-8")
     context = {"context": GENF, "qas": [GOOD | {"answers": [{"text": "Genf", "answer_start": 18}]}]}
@@ -506,6 +513,14 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "other.json").write_text(json.dumps(other), "utf-8")
     (tmp_path / "folder").mkdir()
     return tmp_path
+
+
+def lines(file: Path, *questions: Question) -> None:
+    """Write questions as JSON Lines."""
+    keys = ("id", "question", "answers", "document", "answerable", "sentence")
+    rows = ({key: getattr(asked, key) for key in keys} for asked in questions)
+    rows = ({key: held for key, held in row.items() if held not in (None, "")} for row in rows)
+    file.write_text("\n".join(map(json.dumps, rows)), "utf-8")
 
 
 @pytest.fixture
@@ -571,10 +586,14 @@ def command(arguments: Sequence[str], files: Path) -> int:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Bot:
-    """The bot that the command opens, and its questions."""
+    """The bot that the command opens."""
     made = bot()
-    questions = tuple(ASKED.values())
-    monkeypatch.setattr("ui.evaluate._open", lambda *_: (made, questions))
+
+    def opened(options: Any, given: Any, check: Callable[[Any], None]) -> Bot:
+        check(made.documents)
+        return made
+
+    monkeypatch.setattr("ui.cli._open", opened)
     return made
 
 
@@ -583,12 +602,12 @@ def test_the_command_tells_writes_and_compares(
     files: Path, report: Report, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written, shown = files / "r.json", files / "r.html"
-    code = command(["DIR/q.jsonl", "--json", "DIR/r.json", "--html", "DIR/r.html"], files)
+    code = command(["DIR/asked.jsonl", "--json", "DIR/r.json", "--html", "DIR/r.html"], files)
     said = capsys.readouterr()
     assert (code, said.err) == (0, "")
     found = Report.from_json(json.loads(written.read_text("utf-8")))
     assert (found.rows, found.metrics) == (report.rows, report.metrics)
-    assert found.settings["questions"] == f"{files}/q.jsonl"
+    assert found.settings["questions"] == f"{files}/asked.jsonl"
     assert "How good are the answers?" in shown.read_text("utf-8")
     lines = [line.split() for line in said.out.splitlines()]
     assert ["mrr", "0.583"] in [line[:2] for line in lines]
@@ -596,10 +615,10 @@ def test_the_command_tells_writes_and_compares(
     assert "Lost 4 of 6: 1 error, 1 answered though unanswerable" in said.out
     assert "putin (error): When did Putin leave?" in said.out
     assert "RuntimeError: broken badly" in said.out
+    assert "rank of the gold passage: 3" in said.out
+    assert "beyond those searched" not in said.out  # it raised: who knows
 
-    data = json.loads((files / "q.jsonl").read_text("utf-8")) | {"id": "rome"}
-    (files / "q.jsonl").write_text(json.dumps(data), "utf-8")
-    assert command(["DIR/q.jsonl", "--compare", "DIR/r.json"], files) == 0
+    assert command(["DIR/asked.jsonl", "--compare", "DIR/r.json"], files) == 0
     said = capsys.readouterr()
     assert "Questions in both runs: 6" in said.out
     assert "won 0\nlost 0" in said.out
@@ -624,14 +643,15 @@ def test_a_measure_that_falls_short_is_exit_code_1(
     bounds: list[str], said: list[str], files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [part for bound in bounds for part in ("--fail-under", bound)]
-    assert command(["DIR/q.jsonl", *options], files) == bool(said)
+    assert command(["DIR/asked.jsonl", *options], files) == bool(said)
     assert capsys.readouterr().err == "".join(f"beleg: {line}\n" for line in said)
 
 
+@pytest.mark.usefixtures("fake")
 def test_a_measure_that_does_not_apply_falls_short(
-    fake: Bot, files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ui.evaluate._open", lambda *_: (fake, (ASKED["rome"],)))
+    lines(files / "q.jsonl", ASKED["rome"])
     assert command(["DIR/q.jsonl", "--fail-under", "abstention_auroc=0.5"], files) == 1
     said = capsys.readouterr()
     assert said.err == "beleg: abstention_auroc does not apply; it should be at least 0.5\n"
@@ -644,15 +664,15 @@ def test_interrupted_the_command_reports_and_ends_with_130(
 ) -> None:
     fake.replies[ASKED["genf"].question] = Reply(error=KeyboardInterrupt())
     bounds = ["--fail-under", "recall@1=1"]
-    assert command(["DIR/q.jsonl", "--json", "DIR/r.json", *bounds], files) == 130
+    assert command(["DIR/asked.jsonl", "--json", "DIR/r.json", *bounds], files) == 130
     said = capsys.readouterr().out
-    assert "Interrupted: these are the questions done so far." in said
+    assert "Interrupted: this is what was done so far." in said
     written = json.loads((files / "r.json").read_text("utf-8"))
     assert (written["interrupted"], written["questions"]) == (True, 2)
 
-    later = run(bot(), [replace(ASKED["wifi"], id="a")]).to_json()
+    later = run(bot(), [ASKED["wifi"]]).to_json()
     (files / "later.json").write_text(json.dumps(later), "utf-8")
-    assert command(["DIR/q.jsonl", "--compare", "DIR/later.json"], files) == 130
+    assert command(["DIR/asked.jsonl", "--compare", "DIR/later.json"], files) == 130
     assert "compared" not in capsys.readouterr().out
 
 
@@ -663,7 +683,7 @@ def test_what_cannot_be_written_is_one_line(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    assert command(["DIR/q.jsonl", "--json", "DIR/r.json"], files) == 2
+    assert command(["DIR/asked.jsonl", "--json", "DIR/r.json"], files) == 2
     said = capsys.readouterr()
     assert "answer_hit@1" in said.out  # the work of hours is not lost
     assert said.err == f"beleg: {files}/r.json cannot be written: No space left on device\n"

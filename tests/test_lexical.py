@@ -16,6 +16,7 @@ from index.lexical import (
     fold,
     question_words,
     stem,
+    stop_words,
     terms,
     words,
 )
@@ -160,3 +161,13 @@ def test_an_empty_corpus_or_question_scores_nothing() -> None:
     assert KeywordIndex([]).scores([{"a": 1.0}]).shape == (0,)
     assert KeywordIndex([[]]).scores([{"a": 1.0}]).tolist() == [0.0]
     assert KeywordIndex([["a"]]).scores([]).tolist() == [0.0]
+
+
+def test_stop_words_of_languages_that_the_encoder_does_not_know() -> None:
+    question = "Où le pont a-t-il été ouvert, et pourquoi ?"
+    assert [word for word in words(question) if word not in stop_words("fr")] == ["pont", "ouvert"]
+    assert terms("Le pont est ouvert.", "fr") == [stem("pont", "fr"), stem("ouvert", "fr")]
+    for language in ("da", "es", "it", "nl", "no", "pt", "ru", "sv", "tr"):
+        assert len(stop_words(language)) > 100
+    assert stop_words("de") != stop_words("en")
+    assert stop_words("xx") == frozenset()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -105,6 +107,16 @@ def test_bytes_at_random_after_a_byte_order_mark_are_no_text(tmp_path: Path, mar
     assert error_of(lambda: load(path)) == f"{path} {NOT_OURS}"
     path = written(tmp_path / "b.txt", mark + b"\x01\0\0\0" * 100)
     assert error_of(lambda: load(path)) == f"{path} {NOT_OURS}"
+
+
+@pytest.mark.parametrize("byte_order", ["le", "be"])
+def test_western_utf_16_is_known_without_a_mark(tmp_path: Path, byte_order: str) -> None:
+    data = GERMAN.encode(f"utf-16-{byte_order}")
+    assert load(written(tmp_path / "a.txt", data)).text == GERMAN
+    assert load(written(tmp_path / "a.log", data)).text == GERMAN
+    for no_text in (bytes(1000), b"\x07\0" * 500, data + b"\0", b"\0\0a\0" * 300):
+        path = written(tmp_path / "b.txt", no_text)
+        assert error_of(lambda path=path: load(path)) == f"{path} {NOT_OURS}"
 
 
 def test_a_few_strange_characters_are_no_harm(tmp_path: Path) -> None:
@@ -254,6 +266,18 @@ def test_html_gives_the_article_not_the_menus(tmp_path: Path) -> None:
     assert document.title == "Kreml reagiert"
 
 
+def test_tags_that_are_never_closed_lose_no_text(tmp_path: Path) -> None:
+    sentences = [f"Satz Nummer {n} steht in einer alten Seite." for n in range(400)]
+    page = f"<body><p>{' '.join(f'<font size=2>{text}' for text in sentences)}</body>"
+    assert load(written(tmp_path / "a.html", page)).text == " ".join(sentences)
+    path = written(tmp_path / "deep.html", f"<p>Oben.</p>{'<div>' * 3000}Unten.")
+    assert error_of(lambda: load(path)) == f"{path} is nested too deeply to be read whole"
+
+
+def test_markdown_quotes_within_quotes_are_read(tmp_path: Path) -> None:
+    assert load(written(tmp_path / "a.md", f"{'> ' * 40}Tief.\n\nOben.")).text == "Tief.\n\nOben."
+
+
 def test_html_encoding_comes_from_its_meta_element(tmp_path: Path) -> None:
     text = "Правительство объявило о новых мерах поддержки экономики страны."
     page = f'<html><head><meta charset="koi8-r"></head><body><p>{text}</p></body></html>'
@@ -299,6 +323,54 @@ def test_pdf_title_is_the_claimed_one_unless_a_program_left_it_there(tmp_path: P
     assert load(pdf_of(tmp_path / "a.pdf", GERMAN, title="Jahresbericht")).title == "Jahresbericht"
     leftover = load(pdf_of(tmp_path / "b.pdf", GERMAN, title="Microsoft Word - neu3.doc"))
     assert leftover.title == "Der Kreml hat zurückhaltend reagiert."
+
+
+class Report(FPDF):
+    """A PDF with running heads, as books have them, left and right, and counted feet."""
+
+    def header(self) -> None:
+        self.set_y(8)
+        self.cell(0, 5, "Left head" if self.page_no() % 2 else "Right head")
+        self.set_y(25)
+
+    def footer(self) -> None:
+        self.set_y(-20)
+        self.cell(0, 5, f"Report, page {self.page_no()} of 9", new_x="LMARGIN", new_y="NEXT")
+        self.cell(0, 5, f"- {self.page_no() + 4} -", align="C")
+
+
+def test_pdf_running_heads_stay_once_and_nothing_else_goes(tmp_path: Path) -> None:
+    report = Report()
+    report.set_font("Helvetica", size=11)
+    report.set_auto_page_break(True, margin=35)
+    report.add_page()
+    body = " ".join(f"word{n}" for n in range(3000))
+    report.multi_cell(0, 6, body)
+    report.output(str(tmp_path / "a.pdf"))
+    document = load(tmp_path / "a.pdf")
+    assert len(document.pages) == report.page_no() >= 8
+    text = document.text
+    for head in ("Left head", "Right head", "Report, page 1 of 9"):
+        assert text.count(head) == 1
+        text = text.replace(head, "")
+    assert " ".join(text.split()) == body
+    for start in document.pages[3:]:  # a sentence goes on over the page's end
+        assert "\n" not in document.text[start - 50 : start + 50]
+
+
+def test_pdf_lines_that_repeat_within_the_text_are_text(tmp_path: Path) -> None:
+    # Not set apart; other words on each page; too few pages; a number that counts no pages.
+    refrain = [f"O Tannenbaum, o Tannenbaum,\nStrophe {n}\nwie treu." for n in (7, 3, 9, 5)]
+    assert load(pdf_of(tmp_path / "a.pdf", *refrain)).text.count("O Tannenbaum, o") == 4
+    forms = [f"Antrag Nr. {n}\n\nText {n}\nund\nmehr\nund mehr\n\nEnde" for n in (1, 2, 3, 4)]
+    text = load(pdf_of(tmp_path / "b.pdf", *forms)).text
+    assert all(f"Antrag Nr. {n}\n\nText {n} und mehr und mehr" in text for n in (1, 2, 3, 4))
+    assert text.count("Ende") == 1
+    twice = load(pdf_of(tmp_path / "c.pdf", *["Titel\n\nEin Text."] * 2)).text
+    assert twice.count("Titel") == 2
+    sums = [f"Eins\nund\nnoch\neins\n\n{n}" for n in (17, 4, 99, 20)]
+    text = load(pdf_of(tmp_path / "d.pdf", *sums)).text
+    assert {"17", "4", "99", "20"} <= set(text.split())
 
 
 def test_docx_paragraphs_and_tables_in_their_order(tmp_path: Path) -> None:
@@ -553,6 +625,8 @@ def test_a_missing_file_a_folder_and_a_pipe(tmp_path: Path) -> None:
     assert "cannot be read" in error_of(lambda: load("a\0b"))
     message = error_of(lambda: list(load_all(["a\0b"], on_skip=pytest.fail)))
     assert message == r"a\x00b does not exist"
+    message = error_of(lambda: list(load_all([""], on_skip=pytest.fail)))
+    assert message == "the empty path does not exist"
 
 
 def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -689,9 +763,18 @@ def test_a_folder_is_read_in_order_and_what_is_bad_is_named(tmp_path: Path) -> N
 def test_a_folder_with_nothing_readable(tmp_path: Path) -> None:
     written(tmp_path / "b.png", PNG)
     skipped: list[str] = []
-    message = error_of(lambda: list(load_all([str(tmp_path)], on_skip=skipped.append)))
-    assert message == f"{tmp_path} has no file in it that can be read"
-    assert len(skipped) == 1
+    nothing = f"{tmp_path} has no file in it that can be read"
+    reading = [str(tmp_path)]
+    message = error_of(lambda: list(load_all(reading, on_skip=skipped.append)))
+    assert message == f"{nothing}: {tmp_path}/b.png {NOT_OURS}"
+    for name in "cdefg":
+        written(tmp_path / f"{name}.txt", "")
+    message = error_of(lambda: list(load_all(reading, on_skip=skipped.append)))
+    assert message.endswith(f"; {tmp_path}/c.txt is empty; {tmp_path}/d.txt is empty; and 3 more")
+    assert skipped == []  # one line in all
+    (tmp_path / "hollow").mkdir()
+    hollow = [tmp_path / "hollow"]
+    assert error_of(lambda: list(load_all(hollow, on_skip=pytest.fail))).endswith("can be read")
 
 
 def test_named_files_must_be_good_and_are_looked_for_first(tmp_path: Path) -> None:
@@ -832,6 +915,7 @@ class Site(BaseHTTPRequestHandler):
             "/to-page": (302, {"Location": "/page"}, b""),
             "/to-file": (302, {"Location": "file:///etc/passwd"}, b""),
             "/to-ftp": (302, {"Location": "ftp://127.0.0.1/x"}, b""),
+            "/short": (200, {"Content-Type": "text/plain", "Content-Length": "99"}, b"Ein Anf"),
             "/zipped": (200, {"Content-Type": "text/plain", "Content-Encoding": "gzip"}, b"x"),
         }
         status, headers, body = answers.get(self.path, (404, {}, b"no"))
@@ -894,6 +978,7 @@ def test_a_web_page_is_read_by_its_content_type(site: str) -> None:
         ("/to-file", "cannot be fetched"),
         ("/to-ftp", "cannot be fetched: it redirects to something that is not a web address"),
         ("/zipped", "came compressed (gzip), unasked"),
+        ("/short", "broke off after 7 of 99 bytes"),
     ],
 )
 def test_web_addresses_that_cannot_be_read(site: str, path: str, complaint: str) -> None:
@@ -926,6 +1011,35 @@ def test_a_server_that_drips_is_left(site: str, monkeypatch: pytest.MonkeyPatch)
     start = time.perf_counter()
     assert error_of(lambda: load_url(f"{site}/drip")).endswith("did not answer within 0.3 seconds")
     assert time.perf_counter() - start < 2
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_takes_over_a_second_shows_a_bar_on_a_terminal(
+    site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "a.txt", GERMAN)
+    written(tmp_path / "b.pdf", b"")
+    paths = [tmp_path, f"{site}/drip"]
+    for terminal in (Terminal(), io.StringIO()):
+        monkeypatch.setattr(sys, "stderr", terminal)
+        skipped: list[str] = []
+        documents = list(load_all(paths, on_skip=skipped.append, urls=True))
+        assert len(documents) == 2
+        assert len(skipped) == 1
+        shown = terminal.getvalue()
+        if not terminal.isatty():
+            assert shown == ""
+            continue
+        assert re.search(r"reading: .* 2/3 .*file/s, http://127.0.0.1", shown)
+        assert re.search(r"fetching: \d+B \[00:01", shown)
+        assert shown.endswith("\r")  # gone at the end
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert len(list(load_all([tmp_path], on_skip=skipped.append))) == 1
+    assert "reading" not in sys.stderr.getvalue()  # too quick for one
 
 
 def test_a_page_over_the_limit_is_left(site: str, monkeypatch: pytest.MonkeyPatch) -> None:

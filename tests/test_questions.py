@@ -285,7 +285,7 @@ def test_squad(tmp_path: Path) -> None:
         document="The_summit#1",
         spans=(Place("The_summit#1", 25, 31), Place("The_summit#1", 22, 31)),
         relevance={"The_summit#1": 1},
-        where=f"{file}, question q1",
+        where=f"{file}, line 11, question q1",
     )
     assert q2.answers == ("first",)
     assert (q3.answerable, q3.answers, q3.spans, q3.document) == (False, (), (), "The_summit#1")
@@ -323,13 +323,21 @@ def test_what_germanquad_adds(tmp_path: Path) -> None:
         (qa(is_impossible="no"), "is_impossible must be true or false"),
         (qa(question=1), "question must be text, not a number"),
         (qa(answerable=True), 'unknown key "answerable": known are id, question, answers'),
-        (qa(id="q0"), 'the id "q0" was given before, in q.json, question q0'),
+        (qa(id="q0"), 'the id "q0" was given before, in q.json, line 1, question q0'),
     ],
 )
 def test_what_is_wrong_with_a_question(tmp_path: Path, question: object, said: str) -> None:
     message = error(write(tmp_path / "q.json", squad(qa(id="q0"), question)))
-    assert message.startswith("q.json, question q")
+    assert message.startswith("q.json, line 1, question q")
     assert said in message
+
+
+def test_the_line_of_a_question_is_that_of_its_id(tmp_path: Path) -> None:
+    data = squad(qa(), qa(id="q2", question='"id": "q9"'), qa(id="q3", question=1))
+    text = json.dumps(data, indent=1)
+    line = text[: text.index('"q3"')].count("\n") + 1
+    message = error(write(tmp_path / "q.json", text))
+    assert message.startswith(f"q.json, line {line}, question q3: question must be text")
 
 
 @pytest.mark.parametrize(
@@ -387,7 +395,7 @@ def test_contexts_of_another_file(tmp_path: Path) -> None:
         document="Das_Treffen#2",
         spans=(Place("Das_Treffen#2", 20, 24),),
         relevance={"Das_Treffen#2": 1},
-        where=f"{questions}, question q1",
+        where=f"{questions}, line 1, question q1",
     )
     assert not found.questions[0].answerable
 
@@ -397,7 +405,7 @@ def test_contexts_that_do_not_fit(tmp_path: Path) -> None:
     de = write(tmp_path / "de.json", squad(qa()))
     lines = write(tmp_path / "q.jsonl", line())
     said = error(en, contexts=de).replace(f"{tmp_path}/", "")
-    assert said.startswith("en.json, question q2 is not in de.json (and 1 more): give")
+    assert said.startswith("en.json, line 1, question q2 is not in de.json (and 1 more): give")
     assert "q.jsonl is not SQuAD JSON" in error(lines, contexts=de)
     assert "q.jsonl is not SQuAD JSON" in error(en, contexts=lines)
     assert "contexts go with SQuAD JSON only" in error(tmp_path, contexts=de)

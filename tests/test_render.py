@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from index.types import Document, Hit, Passage
+from index.types import Document, Hit, Passage, Span
 from rag.answer import Answer, Citation
 from ui import render
 from ui.render import Turn
@@ -190,6 +190,25 @@ def test_a_refusal_shows_the_nearest_passages() -> None:
     shown = _shown(Turn("?", answer=answer))
     assert [tag for tag, _ in shown.tags].count("blockquote") == render.NEAREST
     assert shown.marks == []
+
+
+def test_of_the_nearest_passages_the_terminal_gets_a_sentence_or_a_little() -> None:
+    long = "word " * 99 + "end."
+    document = Document(f"First. Second. {long}", "n.txt", "N")
+    whole = Passage(document, 0, len(document.text))
+    hits = (Hit(whole, 0.2, nearest=Span(7, 14)), Hit(whole, 0.1, nearest=Span(15, 514)))
+    text = render.terminal(_answer("No.", answered=False, passages=hits))
+    cut = ("word " * 48).strip()
+    assert text == (
+        "No.\n\n  · n.txt, characters 7–14\n    “Second.”"
+        f"\n\n  · n.txt, characters 15–{15 + len(cut)}\n    “{cut} …”"
+    )
+
+
+def test_every_line_of_a_quote_is_indented() -> None:
+    document = Document("Rome\nParis", "n.txt", "N")
+    text = render.terminal(_answer("Rome Paris [1]", _cite(document, 1, document.text)))
+    assert text.endswith("\n    “Rome\n    Paris”")
 
 
 def test_the_terminal_gets_no_control_characters() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from index.dense import DenseIndex
-from index.embed import Encoding, unit
+from index.embed import BUNDLED_NAME, Encoding, SentenceTransformerEncoder, unit
 from index.errors import InputError, ModelError
 from index.fuse import WEIGHTS, fuse, ranks
 from index.late import matches, mean_cosines, sentence_tokens
@@ -100,8 +101,30 @@ def test_documents_in_memory_are_replaced_and_removed(bot: Chatbot) -> None:
     with pytest.raises(InputError, match="'c'"):
         index.remove("a", "c")
     assert len(index.documents) == 2  # all or none
-    index.remove("a", "b")
+    first = index.documents[0]
+    assert index.remove("a", first.id, first.source) == ["a", "b"]  # named twice, removed once
     assert index.view.passages == ()
+
+
+def test_one_path_or_document_need_not_be_in_a_list(bot: Chatbot) -> None:
+    index = PassageIndex(encoder=bot.index.encoder)
+    for given in (EXAMPLE, str(EXAMPLE), Document("Wein.", "b", "B", "de")):
+        assert len(index.add(given)) == 1
+    assert [document.source for document in index.documents] == [EXAMPLE.name, "b"]
+
+
+def test_a_hit_names_the_sentence_nearest_to_the_question(bot: Chatbot) -> None:
+    index = PassageIndex(encoder=bot.index.encoder)
+    german = "Der Apfel ist rund. Die Birne ist lang. Das Pferd frisst Gras."
+    french = "La pomme est ronde. La poire est longue. Le cheval mange de l'herbe."
+    index.add([Document(german, "de", "D", "de"), Document(french, "fr", "F", "fr")])
+    for question, sentences in {
+        "What does the horse eat?": {"Das Pferd frisst Gras."},
+        "cheval, Pferd": {"Das Pferd frisst Gras.", "Le cheval mange de l'herbe."},
+    }.items():
+        near = {h.passage.document.text[h.nearest.start : h.nearest.end]
+                for h in index.search(question) if h.nearest}  # fmt: skip
+        assert sentences <= near
 
 
 def test_an_index_that_cannot_be_written_is_one_line(bot: Chatbot, tmp_path: Path) -> None:
@@ -174,6 +197,23 @@ def test_another_encoder_is_refused_by_name(bot: Chatbot, tmp_path: Path) -> Non
 
     with pytest.raises(ModelError, match=r"'bundled'.*'other'"):
         PassageIndex(tmp_path, encoder=Other())  # type: ignore[arg-type]
+
+
+def test_an_encoder_that_cannot_be_had_is_told_at_once_and_leaves_no_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    start = time.perf_counter()
+    with pytest.raises(ModelError, match="cannot load the encoder 'no/such-model'"):
+        PassageIndex.open(tmp_path / "index", model="no/such-model", create=True)
+    assert time.perf_counter() - start < 20  # the library alone tries for over a minute
+    assert not (tmp_path / "index").exists()
+
+
+def test_without_a_name_it_is_the_bundled_encoder() -> None:
+    assert SentenceTransformerEncoder("").name == SentenceTransformerEncoder().name == BUNDLED_NAME
+    assert SentenceTransformerEncoder("").languages == {"de", "en"}
 
 
 def test_a_file_that_is_no_index_is_one_line(tmp_path: Path) -> None:

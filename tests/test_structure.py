@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 from pathlib import Path
@@ -35,14 +36,29 @@ def test_arrows_point_down(floor: str) -> None:
         assert ours(module) <= ALLOWED[floor], module.name
 
 
-def test_readme_documents_every_command_and_option() -> None:
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+
+
+def test_readme_documents_every_command_and_option_and_no_others() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
-    subparsers = next(a for a in _parser()._actions if getattr(a, "choices", None))
-    commands = dict(subparsers.choices or {})
+    parser = _parser()
+    for option in _options(parser):
+        assert f"`beleg {option}`" in readme
+    commands = next(a.choices for a in parser._actions if isinstance(a.choices, dict))
     assert {"chat", "ask", "add", "list", "remove", "eval"} <= commands.keys()
-    for name, parser in commands.items():
-        assert f"beleg {name}" in readme
-        for action in parser._actions:
-            for option in action.option_strings:
-                if option.startswith("--") and option != "--help":
-                    assert re.search(rf"`[^`]*{option}\b", readme), f"{name} {option}"
+    rows = dict(re.findall(r"^\| `beleg ([a-z]+)(.*)$", readme, re.MULTILINE))
+    assert rows.keys() == commands.keys()
+    for name, command in commands.items():
+        documented = rows[name]
+        if section := re.search(r"\(#([a-z]+)\)", documented):
+            title = f"## {section[1].capitalize()}\n"
+            documented += readme.split(title)[1].split("\n## ")[0]
+        assert set(OPTION.findall(documented)) == _options(command), name
+        for action in command._actions:
+            if not action.option_strings:
+                assert str(action.metavar) in rows[name], name
+
+
+def _options(parser: argparse.ArgumentParser) -> set[str]:
+    found = {option for action in parser._actions for option in action.option_strings}
+    return {option for option in found if option.startswith("--")} - {"--help"}

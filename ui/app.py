@@ -156,7 +156,7 @@ def build(bot: Chatbot, examples: Sequence[str] = ()) -> gr.Blocks:
             folder, name = os.path.split(file)
             yield page(f"{render.word('reading', language)} {name} …", gr.skip())
             try:
-                added += own_bot.index.add([load(file)])  # by name alone: its folder is ours
+                added += own_bot.add(load(file))  # by name alone: its folder is ours
             except Exception as error:
                 problem = _words(error, language).replace(f"{folder}{os.sep}", "")
                 problems.append(problem if name in problem else f"{name}: {problem}")

@@ -33,6 +33,9 @@ EXAMPLES = ("recall-why", "minsk-mediators", "climate-when", "x-worldcup")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    # A program started without them has none.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets a stand-in, not a crash.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
@@ -81,7 +84,10 @@ def _ask(options: argparse.Namespace) -> int:
 def _chat(options: argparse.Namespace) -> int:
     _check_address(options.host, options.port)
     bot = _open(options)
-    from ui.app import serve
+    from index.progress import progress_bar
+
+    with progress_bar("loading the page"):
+        from ui.app import serve
 
     on_example = not options.paths and options.index is None
     serve(
@@ -98,13 +104,15 @@ def _chat(options: argparse.Namespace) -> int:
 def _add(options: argparse.Namespace) -> int:
     from index.load import load_all
     from index.store import PassageIndex
+    from rag.config import Settings
 
     if PassageIndex.exists(options.index):
         index = PassageIndex.open(options.index, model=options.model)
         added = index.add(options.paths, urls=True, on_skip=_warn)
     else:  # bad paths must not leave an empty index
         documents = list(load_all(options.paths, urls=True, on_skip=_warn))
-        index = PassageIndex.open(options.index, model=options.model, create=True)
+        model = Settings.load(model=options.model).model
+        index = PassageIndex.open(options.index, model=model, create=True)
         added = index.add(documents)
     for document in added:
         _print(_line(document))
@@ -129,31 +137,46 @@ def _list(options: argparse.Namespace) -> int:
 
 def _remove(options: argparse.Namespace) -> int:
     from index.store import PassageIndex
+    from ui.render import plain
 
-    PassageIndex.open(options.index).remove(*options.documents)
+    removed = PassageIndex.open(options.index).remove(*options.documents)
+    _print(plain(f"removed {', '.join(removed)}").replace("\n", " "))
     return DONE
 
 
 def _eval(options: argparse.Namespace) -> int:
     from ui.evaluate import run
 
-    report, short = run(options, say=_print, warn=_warn)
+    report, short = run(options, open_bot=_open, say=_print, warn=_warn)
     if report.interrupted:
         return INTERRUPTED
     return FELL_SHORT if short else DONE
 
 
-def _open(options: argparse.Namespace) -> Chatbot:
-    """The documents to answer from; given paths never change the index on disk."""
+def _open(
+    options: argparse.Namespace,
+    given: Sequence[Document] = (),
+    check: Callable[[Sequence[Document]], object] = lambda documents: None,
+) -> Chatbot:
+    """The documents to answer from; given paths never change the index on disk.
+
+    ``given`` are those where neither paths nor an index are named, else the example.
+    ``check`` is called with all of them, before they are embedded if no index is named.
+    """
+    from index.load import load_all
     from rag.chatbot import EXAMPLE, Chatbot
 
     if options.index is None:
-        paths = options.paths or [EXAMPLE]
-        return Chatbot.from_paths(*paths, model=options.model, urls=True, on_skip=_warn)
+        documents = given
+        if options.paths or not documents:
+            documents = list(load_all(options.paths or [EXAMPLE], urls=True, on_skip=_warn))
+        check(documents)
+        return Chatbot.from_documents(documents, model=options.model)
     bot = Chatbot.open(options.index, model=options.model)
     if options.paths:
         bot = bot.fork()
         bot.add(options.paths, urls=True, on_skip=_warn)
+    check(bot.documents)
     return bot
 
 
@@ -250,6 +273,16 @@ def _parser() -> argparse.ArgumentParser:
         help="end with 1 if a measure is worse: under VALUE, or over it where less is better; "
         "may be given several times",
     )
+    evaluation.add_argument(
+        "--judge",
+        metavar="MODEL",
+        help="also ask a language model (LangChain's PROVIDER:MODEL) what it thinks of the answers",
+    )
+    evaluation.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="fit the encoder's confidence and its threshold, and keep them in the settings",
+    )
     return parser
 
 
@@ -271,20 +304,31 @@ def _sources(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="file, folder or http(s) address to answer from (the bundled example article)",
     )
-    parser.add_argument("--index", metavar="DIR", help="answer from the index in this folder")
+    parser.add_argument(
+        "--index", metavar="DIR", type=_name, help="answer from the index in this folder"
+    )
     _model(parser)
 
 
 def _index(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--index", metavar="DIR", required=True, help="folder of the index")
+    parser.add_argument(
+        "--index", metavar="DIR", type=_name, required=True, help="folder of the index"
+    )
 
 
 def _model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="M",
+        type=_name,
         help="sentence-transformers model, a name or a folder (the bundled German-English one)",
     )
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 def _port(text: str) -> int:
@@ -372,8 +416,13 @@ def _described(document: Document, with_text: bool) -> dict[str, Any]:
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot write the output: {error.strerror}") from error
 
 
 def _print_json(value: object) -> None:

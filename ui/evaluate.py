@@ -13,18 +13,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from index.errors import InputError
+from rag.calibrate import Fit, cases, check_enough, fit
+from rag.config import save_calibration
 from rag.evaluate import evaluate
+from rag.judge import Judge, judge
+from rag.metrics import Interval
 from rag.questions import Question, QuestionSet, check_answers, read_questions, transfer
 from rag.report import (
+    JUDGED,
     LESS_IS_BETTER,
     METRICS,
     STAGES,
     Comparison,
     Group,
+    Judged,
     Report,
     Row,
     compare,
@@ -45,8 +52,12 @@ COLUMNS = ("recall@5", "answer_hit@1", "false_abstention", "unanswerable_abstent
 """The measures of a breakdown that the terminal shows."""
 
 
-def run(options: argparse.Namespace, *, say: Say, warn: Say) -> tuple[Report, list[str]]:
+def run(
+    options: argparse.Namespace, *, open_bot: Callable[..., Chatbot], say: Say, warn: Say
+) -> tuple[Report, list[str]]:
     """Evaluate, tell, and write; returns the report and what fell short, a line each.
+
+    ``open_bot(options, documents, check)`` opens what is to be asked (see ``ui.cli``).
 
     Raises:
         InputError: something is wrong with the arguments or files; found before any
@@ -55,8 +66,19 @@ def run(options: argparse.Namespace, *, say: Say, warn: Say) -> tuple[Report, li
     _check_outputs(options)
     found = read_questions(options.questions, contexts=options.contexts)
     before = _read_report(options.compare, found) if options.compare else None
-    bot, questions = _open(options, found, warn)
+    judging = None if options.judge is None else Judge(options.judge)
+    questions: tuple[Question, ...] = ()
+
+    def check(documents: Sequence[Document]) -> None:
+        nonlocal questions
+        questions = _fitting(found, documents, warn)
+        if options.calibrate:
+            check_enough(questions, documents)
+
+    bot = open_bot(options, found.documents, check)
     report = _ask(bot, questions)
+    if judging and not report.interrupted:
+        report = _judge(report, judging)
     report = replace(report, settings=_settings(options) | dict(report.settings))
     # Interrupted, it may have none of the questions of the earlier run.
     comparison = None
@@ -69,6 +91,10 @@ def run(options: argparse.Namespace, *, say: Say, warn: Say) -> tuple[Report, li
         from ui.report import page
 
         _write(options.html, page(report, comparison))
+    if options.calibrate and not report.interrupted:
+        fitted = _calibrate(bot, questions, report)
+        say(f"\n{plain(_calibration(fitted, bot.index.encoder.name))}")
+        say(f"written to {save_calibration(bot.index.encoder.name, fitted.calibration)}")
     short = list(_short(report, options.fail_under))
     for line in short:
         warn(line)
@@ -133,31 +159,6 @@ def _ids(items: Iterable[Row | Question]) -> set[str]:
     return {item.id for item in items}
 
 
-def _open(
-    options: argparse.Namespace, found: QuestionSet, warn: Say
-) -> tuple[Chatbot, tuple[Question, ...]]:
-    """The bot to ask and the questions, which fit its documents."""
-    from index.embed import SentenceTransformerEncoder
-    from index.load import load_all
-    from index.store import PassageIndex
-    from rag.chatbot import EXAMPLE, Chatbot
-
-    if options.index is None:
-        documents: Sequence[Document] = found.documents
-        if options.paths or not documents:
-            paths = options.paths or [EXAMPLE]
-            documents = list(load_all(paths, on_skip=warn, urls=True))
-        questions = _fitting(found, documents, warn)
-        index = PassageIndex(encoder=SentenceTransformerEncoder(options.model))
-        index.add(documents)
-        return Chatbot(index), questions
-    bot = Chatbot.open(options.index, model=options.model)
-    if options.paths:
-        bot = bot.fork()
-        bot.index.add(options.paths, urls=True, on_skip=warn)
-    return bot, _fitting(found, bot.documents, warn)
-
-
 def _fitting(found: QuestionSet, documents: Sequence[Document], warn: Say) -> tuple[Question, ...]:
     questions = found.questions
     if found.documents and documents is not found.documents:
@@ -174,11 +175,31 @@ def _fitting(found: QuestionSet, documents: Sequence[Document], warn: Say) -> tu
 
 
 def _ask(bot: Chatbot, questions: Sequence[Question]) -> Report:
+    with _bar("asking", len(questions)) as bar:
+        return evaluate(bot, questions, on_progress=partial(_advance, bar))
+
+
+def _bar(name: str, total: int) -> Any:
     from tqdm import tqdm
 
     # disable=None: only on a terminal.
-    with tqdm(total=len(questions), desc="asking", disable=None, leave=False) as bar:
-        return evaluate(bot, questions, on_progress=lambda done, _: bar.update(done - bar.n))
+    return tqdm(total=total, desc=name, disable=None, leave=False)
+
+
+def _advance(bar: Any, done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
+
+
+def _judge(report: Report, judging: Judge) -> Report:
+    with _bar("judging", len(report.rows)) as bar:
+        return judge(report, judging, on_progress=partial(_advance, bar))
+
+
+def _calibrate(bot: Chatbot, questions: Sequence[Question], report: Report) -> Fit:
+    with _bar("asking without the answer", len(questions)) as bar:
+        found = cases(bot, questions, report.rows, on_progress=partial(_advance, bar))
+    return fit(found, bot.ranker)
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -217,6 +238,8 @@ def table(report: Report, comparison: Comparison | None = None) -> str:
         if len(groups) > 1:
             parts.append(_breakdown(name.replace("_", " "), groups))
     parts.append(_failures(report.rows))
+    if report.judged:
+        parts.append(_judged(report.judged))
     if comparison:
         parts.append(_comparison(comparison))
     return plain("\n\n".join(parts))
@@ -229,7 +252,7 @@ def _heading(report: Report) -> str:
         f" · encoder {settings['encoder']} · threshold {settings['threshold']:g}"
     ]
     if report.interrupted:
-        lines.append("Interrupted: these are the questions done so far.")
+        lines.append("Interrupted: this is what was done so far.")
     if errors := sum(bool(row.error) for row in report.rows):
         lines.append(f"Raised an error: {errors}")
     return "\n".join(lines)
@@ -239,8 +262,7 @@ def _measures(report: Report) -> str:
     rows = [["measure", "value", "95 % interval", ""]]
     for name, found in report.metrics.items():
         if found is not None:
-            between = f"{found.low:.3f} – {found.high:.3f}"
-            rows.append([name, f"{found.value:.3f}", between, METRICS[name]])
+            rows.append([name, *_shown(found), METRICS[name]])
     missing = [name for name, found in report.metrics.items() if found is None]
     text = _columns(rows, left={0, 3})
     return f"{text}\n\nDoes not apply: {', '.join(missing)}" if missing else text
@@ -276,7 +298,23 @@ def _failures(rows: Sequence[Row]) -> str:
             lines.append(f"    {label}: {_short_line(quotes[0].quote)}")
         if row.error:
             lines.append(f"    {_short_line(row.error)}")
+        elif row.answerable:
+            lines.append(f"    rank of the gold passage: {row.rank or 'beyond those searched'}")
     return "\n".join(lines)
+
+
+def _judged(judged: Judged) -> str:
+    rows = [[f"judged by {judged.model}", "share", "95 % interval", ""]]
+    rows += [[name, *_shown(found), JUDGED[name]] for name, found in judged.metrics.items()]
+    return (
+        f"{_columns(rows, left={0, 3})}\n\nA language model's opinion of"
+        f" {judged.questions} answers; no verdict came on {judged.failed}"
+    )
+
+
+def _shown(found: Interval | None) -> tuple[str, str]:
+    """A measure and its interval, for a table."""
+    return (f"{found.value:.3f}", f"{found.low:.3f} – {found.high:.3f}") if found else ("–", "")
 
 
 def _comparison(comparison: Comparison) -> str:
@@ -291,6 +329,32 @@ def _comparison(comparison: Comparison) -> str:
         more = f" and {len(ids) - IDS} more" if len(ids) > IDS else ""
         lines.append(f"{name} {len(ids)}{': ' if ids else ''}{shown}{more}")
     return "\n".join(lines)
+
+
+def _calibration(fitted: Fit, encoder: str) -> str:
+    rows = [
+        ["calibrated, by folds", "value", ""],
+        [
+            "calibration_error",
+            f"{fitted.calibration_error:.3f}",
+            f"before: {fitted.error_before:.3f}",
+        ],
+        ["false_abstention", f"{fitted.false_abstention:.3f}", METRICS["false_abstention"]],
+        [
+            "unanswerable_abstention",
+            f"{fitted.unanswerable_abstention:.3f}",
+            METRICS["unanswerable_abstention"],
+        ],
+    ]
+    rows += [
+        [f"  {kind}", f"{share:.3f}", f"abstained, of {fitted.questions[kind]}"]
+        for kind, share in fitted.abstention.items()
+    ]
+    held = fitted.calibration
+    return (
+        f"{_columns(rows, left={0, 2})}\n\nFor the encoder {encoder}: threshold"
+        f" {held.threshold:.4g}, slope {held.slope:.4g}, intercept {held.intercept:.4g}"
+    )
 
 
 def _columns(rows: Sequence[Sequence[str]], *, left: set[int]) -> str:

@@ -12,13 +12,16 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
+from textwrap import indent
 from typing import TypeAlias
 
-from index.types import Document
+from index.types import Document, Hit
 from rag.answer import Answer, Citation
 
 NEAREST = 3
 """So many of the nearest passages are shown when nothing answers."""
+EXCERPT = 240
+"""So many characters of each, in the terminal."""
 
 _WORDS = {
     "en": {
@@ -89,18 +92,30 @@ def where(document: Document, start: int, end: int, language: str) -> str:
 
 
 def terminal(answer: Answer) -> str:
-    """The answer, then its numbered citations; if there are none, the nearest passages."""
+    """The answer, then its numbered citations; if there are none, a little of the nearest
+    passages."""
     lines = [answer.text]
     language = answer.language
     for citation in answer.citations:
         place = where(citation.document, citation.start, citation.end, language)
-        lines += ["", f"[{citation.marker}] {place}", f"    {_quoted(citation.quote, language)}"]
-    if not answer.answered and answer.passages:
+        lines += ["", f"[{citation.marker}] {place}", _indented(citation.quote, language)]
+    if not answer.answered:
         for hit in answer.passages[:NEAREST]:
-            passage = hit.passage
-            place = where(passage.document, passage.start, passage.end, language)
-            lines += ["", f"  · {place}", f"    {_quoted(passage.text, language)}"]
+            document = hit.passage.document
+            start, end = _excerpt(hit)
+            place = where(document, start, end, language)
+            cut = "" if end in (hit.passage.end, hit.nearest and hit.nearest.end) else " …"
+            lines += ["", f"  · {place}", _indented(document.text[start:end] + cut, language)]
     return plain("\n".join(lines))
+
+
+def _excerpt(hit: Hit) -> tuple[int, int]:
+    """The sentence of a passage nearest to the question, or whole words from its beginning."""
+    span = hit.nearest or hit.passage
+    if span.end - span.start <= EXCERPT:
+        return span.start, span.end
+    head = hit.passage.document.text[span.start : span.start + EXCERPT]
+    return span.start, span.start + len(re.split(r"\s+\S*$", head)[0])
 
 
 def plain(text: str) -> str:
@@ -221,9 +236,9 @@ def _document(document: Document, note: str) -> str:
     return f"<li><b>{_safe(document.title)}</b> <span>{_safe(document.source)}</span> {note}</li>"
 
 
-def _quoted(text: str, language: str) -> str:
+def _indented(quote: str, language: str) -> str:
     left, right = _QUOTES.get(language, _QUOTES["en"])
-    return f"{left}{text}{right}"
+    return indent(f"{left}{quote}{right}", "    ")
 
 
 def _safe(text: str) -> str:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rag.report import (
+    JUDGED,
     LESS_IS_BETTER,
     METRICS,
     STAGES,
@@ -20,6 +21,7 @@ from rag.report import (
     Group,
     Report,
     Row,
+    Verdict,
     failures,
 )
 from ui.markup import bar, between, breakable, figure, interval_bar, safe, table
@@ -120,6 +122,10 @@ blockquote { margin: 0 0 8px; padding-left: 10px; border-left: 3px solid var(--m
   .wide tbody th { min-width: 8.5em; }
   .bar { min-width: 48px; }
   .narrow .bar { width: 30%; }
+  .told tr { display: grid; grid-template-columns: minmax(0, 1fr) 4em 8.5em; }
+  .told thead th:last-child { display: none; }
+  .told td:last-child { grid-column: 1 / -1; border-top: 0; padding-top: 0;
+    color: var(--soft); }
   .failure dl { grid-template-columns: minmax(0, 1fr); gap: 0; }
   .failure dd { margin-bottom: 8px; } }
 """
@@ -137,6 +143,7 @@ def page(report: Report, comparison: Comparison | None = None) -> str:
         _section("Compared with the earlier run", _compared(report, comparison)),
         _section("Questions lost", _failures(lost)),
         _section("All measures", _measures(report)),
+        _section("Judged by a language model", _judged(report)),
         _section("Settings", _settings(report)),
     ]
     style = _STYLE + "".join(
@@ -165,7 +172,7 @@ def _head(report: Report) -> str:
     facts += [f"{key} {settings[key]}" for key in keys if key in settings]
     lines = [f"<h1>How good are the answers?</h1><p>{safe(' · '.join(facts))}</p>"]
     if report.interrupted:
-        lines.append('<p class="alarm">Interrupted: these are the questions done so far.</p>')
+        lines.append('<p class="alarm">Interrupted: this is what was done so far.</p>')
     if errors := sum(bool(row.error) for row in report.rows):
         lines.append(f'<p class="alarm">Raised an error: {errors}</p>')
     lines.append(
@@ -208,12 +215,44 @@ def _outcomes(rows: Sequence[Row]) -> str:
 def _measures(report: Report) -> str:
     body = []
     for name, found in report.metrics.items():
-        value = figure(found.value) if found else "does not apply"
-        body.append([name, value, between(found), METRICS[name]])
-    listed = table(
-        ["measure", "value", "interval", "what it says"], ["", "number", "number", ""], body
+        value, spread = (figure(found.value), between(found)) if found else ("–", "does not apply")
+        body.append([name, value, spread, METRICS[name]])
+    return f'<div class="card told">{_told("measure", body)}</div>'
+
+
+def _told(name: str, rows: Sequence[Sequence[object]]) -> str:
+    """A table whose last column is a sentence."""
+    return table([name, "value", "interval", "what it says"], ["", "number", "number", ""], rows)
+
+
+def _judged(report: Report) -> str:
+    judged = report.judged
+    if judged is None:
+        return ""
+    body = [
+        [name, figure(found.value) if found else "–", between(found), JUDGED[name]]
+        for name, found in judged.metrics.items()
+    ]
+    found = ((row, row.judged) for row in report.rows if row.judged)
+    doubted = [(row, said) for row, said in found if False in (said.faithful, said.answers)]
+    items = "".join(
+        f"<li><bdi>{safe(row.question)}</bdi> <small>{safe(row.id)}</small>: {_verdict(said)}</li>"
+        for row, said in doubted
     )
-    return f'<div class="card">{listed}</div>'
+    more = f"<details><summary>{len(doubted)} doubted</summary><ul>{items}</ul></details>"
+    return (
+        f'<p class="soft">The opinion of {safe(judged.model)} on {judged.questions} answers, not'
+        f" a measurement; no verdict came on {judged.failed}.</p>"
+        f'<div class="card told">{_told("judged", body)}</div>{more if doubted else ""}'
+    )
+
+
+def _verdict(found: Verdict) -> str:
+    if found.error:
+        return f"no verdict: {safe(found.error)}"
+    said = ("" if found.faithful else "not ") + "faithful, "
+    said += "answers" if found.answers else "does not answer"
+    return f"{said}: {safe(found.reason)}" if found.reason else said
 
 
 def _settings(report: Report) -> str:
@@ -294,8 +333,9 @@ def _failure(row: Row) -> str:
         ("answer", safe(row.answer)),
         ("cited", "".join(map(_quote, row.citations))),
         ("withheld", "".join(map(_quote, row.withheld))),
-        ("rank of gold", rank if row.answerable else ""),
+        ("rank of gold", rank if row.answerable and not row.error else ""),
         ("confidence", "" if row.confidence is None else f"{row.confidence:.3f}"),
+        ("language model’s opinion", _verdict(row.judged) if row.judged else ""),
         ("direction", safe(row.direction)),
         ("document", safe(row.document or "")),
         ("id", safe(row.id)),

@@ -2,11 +2,12 @@
 
     python -m index.distill.reader LESSONS ... --out reader.safetensors [--test FOLDER]
 
-The folders are as index.distill.lessons reads them. Each question is read with a passage
-that answers it, with one of the same text that does not, or with one of another text that
-looks as if it did; what is learnt is which sentence answers, or that none does, and the
-span of the answer (Rajpurkar et al. 2018, "Know What You Don't Know: Unanswerable
-Questions for SQuAD"). Only low-rank changes of the encoder's upper layers are trained.
+The folders are as index.distill.lessons reads them. Each question is read with two passages:
+one that answers it, where there is one, and one that does not, of the same text or of another
+that looks as if it did. What is learnt is which sentence of both answers, or that none does
+(one softmax for both: Clark & Gardner 2018, "Simple and Effective Multi-Paragraph Reading
+Comprehension"), and the span of the answer. Only low-rank changes of the encoder's upper
+layers are trained.
 """
 
 from __future__ import annotations
@@ -44,16 +45,16 @@ RANK = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """How to teach. Of the examples, ``gold`` read a passage that answers, ``other`` another
-    one of the same text, the rest one of another text. Rates are peaks."""
+    """How to teach. ``both`` is the share of answerable questions that are read with a passage
+    that answers; the other passage is of the same text for ``own`` of them. Rates are peaks."""
 
     minutes: float = 45.0
     steps: int = 0
-    batch: int = 20
+    batch: int = 10
     rate: float = 6e-4
     head_rate: float = 1e-3
-    gold: float = 0.62
-    other: float = 0.23
+    both: float = 0.9
+    own: float = 0.7
     hard: int = 12
     span_weight: float = 0.4
     dropout: float = 0.1
@@ -140,12 +141,25 @@ class Pupil(nn.Module):
         found, spans = scores(run(self.layers, x, mask), where, count, dict(self.heads))
         return found, spans, where
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        held = {**self.heads, **self.begin}
+    def go_on_from(self, file: Path) -> None:
+        """Take up what an earlier run saved."""
+        from safetensors.torch import load_file
+
+        held = load_file(file)
+        with torch.no_grad():
+            for name, mine in self.named().items():
+                mine.copy_(held[name])
+
+    def named(self) -> dict[str, nn.Parameter]:
+        """All that is taught, by the name that it is saved under."""
+        found = {**self.heads, **self.begin}
         for name, module in self.layers.named_modules():
             if isinstance(module, LowRank):
-                held |= {f"{name}.weight.a": module.a, f"{name}.weight.b": module.b}
-        return {k: v.detach().to(torch.float16).contiguous() for k, v in held.items()}
+                found |= {f"{name}.weight.a": module.a, f"{name}.weight.b": module.b}
+        return found
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        return {k: v.detach().to(torch.float16).contiguous() for k, v in self.named().items()}
 
 
 def material(
@@ -216,8 +230,8 @@ def same_story(pages: Sequence[Page], a: int, b: int) -> bool:
 
 def examples(
     pages: Sequence[Page], asked: Sequence[Asked], recipe: Recipe, rng: random.Random
-) -> Iterator[list[tuple[Asked, int]]]:
-    """Yield batches of questions with the page to read, of about one length, for ever."""
+) -> Iterator[list[tuple[Asked, tuple[int, int]]]]:
+    """Yield batches of questions with two pages to read, of about one length, for ever."""
     near = lookalikes(pages, asked, recipe.hard)
     of_text: dict[int, list[int]] = {}
     for number, page in enumerate(pages):
@@ -230,47 +244,56 @@ def examples(
             for i in order[start : start + recipe.batch * 16]:
                 question, own = asked[i], of_text[asked[i].text]
                 wrong = [p for p in own if p not in question.right]
-                foreign = [int(p) for p in near[i] if pages[p].text != question.text]
-                foreign = [p for p in foreign if not same_story(pages, p, own[0])]
-                draw = rng.random()
-                if question.right and (draw < recipe.gold or not (wrong or foreign)):
-                    page = rng.choice(list(question.right))
-                elif wrong and (draw < recipe.gold + recipe.other or not foreign):
-                    page = max(
-                        rng.sample(wrong, min(2, len(wrong))),
-                        key=lambda p: float(pages[p].encoding.vector @ question.encoding.vector),
+                foreign = [int(p) for p in near[i] if not same_story(pages, int(p), own[0])]
+                rng.shuffle(wrong)
+                wrong.sort(
+                    key=lambda p: (
+                        float(pages[p].encoding.vector @ question.encoding.vector)
+                        + rng.gauss(0, 0.03)
                     )
+                )
+                rng.shuffle(foreign)
+                some = (wrong, foreign) if rng.random() < recipe.own else (foreign, wrong)
+                pool = [*some[1], *some[0]] or own
+                first = pool.pop()
+                if question.right and rng.random() < recipe.both:
+                    pair = (rng.choice(list(question.right)), first)
                 else:
-                    page = rng.choice(foreign or own)
-                chosen.append((question, page))
-            chosen.sort(key=lambda c: len(pages[c[1]].sentences) + len(c[0].encoding.offsets))
+                    pair = (first, pool.pop() if pool else first)
+                chosen.append((question, pair))
+            chosen.sort(key=lambda c: max(len(pages[p].encoding.offsets) for p in c[1]))
             batches = [chosen[b : b + recipe.batch] for b in range(0, len(chosen), recipe.batch)]
             rng.shuffle(batches)
             yield from batches
 
 
 def loss_of(
-    pupil: Pupil, pages: Sequence[Page], batch: Sequence[tuple[Asked, int]], recipe: Recipe
+    pupil: Pupil,
+    pages: Sequence[Page],
+    batch: Sequence[tuple[Asked, tuple[int, int]]],
+    recipe: Recipe,
 ) -> torch.Tensor:
     """Cross-entropy of the sentences that answer and "none", and of the answer's two ends."""
-    found, spans, where = pupil([(asked.encoding, pages[page]) for asked, page in batch])
-    logits = torch.cat([torch.zeros(len(batch), 1), found], 1)
-    right = torch.zeros_like(logits, dtype=torch.bool)
+    flat = [(asked, page) for asked, pair in batch for page in pair]
+    found, spans, where = pupil([(asked.encoding, pages[page]) for asked, page in flat])
+    right = torch.zeros_like(found, dtype=torch.bool)
     ends, rows = [], []
-    for i, (asked, page) in enumerate(batch):
+    for i, (asked, page) in enumerate(flat):
         here, tokens = asked.right.get(page, (None, None))
         if here is None:
-            right[i, 0] = True
             continue
-        right[i, 1 : 1 + len(here)] = torch.from_numpy(here)
-        right[i] &= logits[i] > -torch.inf
+        right[i, : len(here)] = torch.from_numpy(here)
         if tokens is not None:
             first = min(len(asked.encoding.offsets), QUESTION_TOKENS)
             ends.append((first + tokens[0], first + tokens[1]))
             rows.append(i)
+    right &= found > -torch.inf  # a sentence that the window cut off
+    found, right = found.view(len(batch), -1), right.view(len(batch), -1)
+    none = torch.zeros(len(batch), 1)
+    logits = torch.cat([none, found], 1)
+    right = torch.cat([~right.any(1, keepdim=True), right], 1)
     among = logits.masked_fill(~right, -torch.inf)
-    usable = right.any(1)
-    loss = (logits.logsumexp(1) - among.logsumexp(1))[usable].mean()
+    loss = (logits.logsumexp(1) - among.logsumexp(1)).mean()
     if rows:
         marks = spans[rows].masked_fill((where[rows] < 0).unsqueeze(-1), -1e4)
         target = torch.tensor(ends)
@@ -314,12 +337,14 @@ def teach(
     *,
     encoder: SentenceTransformerEncoder,
     test: Sequence[Path] = (),
+    resume: Path | None = None,
     recipe: Recipe | None = None,
     every: float = 0,
 ) -> list[float]:
     """Teach a reader and save it in ``out``; returns the loss of every step.
 
-    ``test`` are folders that are only measured on, at the end and every ``every`` seconds.
+    ``resume`` is a file that an earlier run saved. ``test`` are folders that are only measured
+    on, at the end and every ``every`` seconds.
 
     Raises:
         InputError: a folder holds no texts with questions.
@@ -333,6 +358,8 @@ def teach(
     unseen = material(test, encoder) if test else None
     layers = copy.deepcopy(encoder.network.encoder.layer[LOWER:])
     pupil = Pupil(layers, encoder.dimension, recipe.dropout).train()
+    if resume is not None:
+        pupil.go_on_from(resume)
     low = [p for n, p in pupil.named_parameters() if p.requires_grad and n.endswith((".a", ".b"))]
     rest = [*pupil.heads.values(), *pupil.begin.values()]
     optimizer = torch.optim.AdamW(
@@ -381,7 +408,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--test", nargs="*", type=Path, default=[])
     parser.add_argument("--encoder", type=Path, help="a folder; default: the bundled one")
+    parser.add_argument("--resume", type=Path, help="go on from this earlier --out")
     parser.add_argument("--minutes", type=float, default=45.0)
+    parser.add_argument("--rate", type=float, default=1.0, help="times the usual rates")
     args = parser.parse_args()
     encoder = SentenceTransformerEncoder(args.encoder, halfway=True)
     try:
@@ -390,8 +419,13 @@ def main() -> None:
             args.out,
             encoder=encoder,
             test=args.test,
-            recipe=Recipe(minutes=args.minutes),
-            every=420,
+            resume=args.resume,
+            recipe=Recipe(
+                minutes=args.minutes,
+                rate=Recipe().rate * args.rate,
+                head_rate=Recipe().head_rate * args.rate,
+            ),
+            every=400,
         )
     except (InputError, OSError) as error:
         sys.exit(f"index.distill.reader: {error}")

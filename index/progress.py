@@ -1,0 +1,50 @@
+"""Progress bars: on standard error, after a second, and none where that is no terminal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+TICK = 0.5
+"""Seconds between two looks at the clock, for steps that take long by themselves."""
+
+
+@contextmanager
+def progress_bar(what: str, total: int | None = None, *, unit: str = "") -> Iterator[tqdm[Any]]:
+    """A bar over ``total`` steps, gone when they are done; none at all if ``what`` is empty.
+
+    Its clock goes on while a step lasts. The unit "B" counts bytes.
+    """
+    bar: tqdm[Any] = tqdm(
+        total=total,
+        desc=what,
+        unit=unit,
+        unit_scale=unit == "B",
+        bar_format=None if total or unit == "B" else "{desc}: {elapsed}",
+        delay=1,
+        miniters=0,  # a step of nothing, too, may show the bar
+        smoothing=0,  # and must not count as a fast one
+        leave=False,
+        disable=None if what else True,
+    )
+    done = threading.Event()
+
+    def tick() -> None:
+        while not done.wait(TICK):
+            bar.update(0)
+
+    with bar:
+        if bar.disable:
+            yield bar
+            return
+        ticker = threading.Thread(target=tick, daemon=True)
+        ticker.start()
+        try:
+            yield bar
+        finally:
+            done.set()
+            ticker.join()

@@ -1,0 +1,63 @@
+"""Questions about news: lay them beside the text that they are about.
+
+    python -m tests.benchmarks.news PAIRS.tsv.gz --out FOLDER
+
+questions/news.jsonl.gz holds questions only: the text is news of the WMT test sets, which is
+not ours to give. PAIRS is the file of sentence pairs that the encoder was taught from; each
+row names its lines. Writes FOLDER/train and FOLDER/dev (a ninth of the windows, which nothing
+was taught on), in German and in English, as index.distill reads lessons.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+QUESTIONS = Path(__file__).parent / "questions" / "news.jsonl.gz"
+LANGUAGES = ("de", "en")
+
+
+def rows(window: dict[str, Any], asked: str, text: str, sentences: list[str]) -> list[str]:
+    """The lines of one question file: asked in one language of the text in another."""
+    found = []
+    for number, question in enumerate(window["questions"]):
+        row = {
+            "id": f"{window['id']}-{number:02d}",
+            "question": question[asked],
+            "style": question["style"],
+        }
+        if "answer" in question:
+            answer = question["answer"][text]
+            holding = [sentences[i - 1] for i in question["lines"] if answer in sentences[i - 1]]
+            if not holding:
+                continue
+            row |= {"answers": [answer], "sentence": holding[0]}
+        found.append(json.dumps(row, ensure_ascii=False))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    with gzip.open(args.pairs, "rt", encoding="utf-8") as file:
+        pairs = [line.rstrip("\n").split("\t") for line in file]
+    for line in gzip.decompress(QUESTIONS.read_bytes()).decode().splitlines():
+        window = json.loads(line)
+        folder = args.out / window["split"]
+        folder.mkdir(parents=True, exist_ok=True)
+        for column, text in enumerate(LANGUAGES):
+            sentences = [pairs[number - 1][column].strip() for number in window["lines"]]
+            name = f"{window['id']}-{text}"
+            (folder / f"{name}.{text}.txt").write_text(" ".join(sentences), "utf-8")
+            for asked in LANGUAGES:
+                file_ = folder / f"{name}.questions.{asked}.jsonl"
+                file_.write_text("\n".join(rows(window, asked, text, sentences)), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
