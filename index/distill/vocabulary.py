@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, models, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from index.distill.pairs import Pair
 from index.errors import InputError
@@ -15,12 +16,15 @@ from index.vectors import FloatMatrix
 
 WINDOW = 256
 """Texts are cut at so many tokens."""
+SHARE = 0.01
+"""What a language has of the text that XLM-R's vocabulary of a hundred was made from."""
 
 
 def extend_vocabulary(known: Tokenizer, texts: Iterable[str], size: int) -> Tokenizer:
     """Return a Unigram tokenizer with up to ``size`` pieces of ``texts`` added, the likeliest.
 
-    The pieces that it has keep their ids.
+    The pieces that it has keep their ids. The new ones are as likely as if SHARE of all text
+    were in their language: so texts in the languages that it knows change little.
 
     Raises:
         InputError: it is of another kind.
@@ -34,16 +38,23 @@ def extend_vocabulary(known: Tokenizer, texts: Iterable[str], size: int) -> Toke
     if len(vocabulary) != known.get_vocab_size():
         raise InputError("a tokenizer with tokens outside its vocabulary cannot be extended")
     fresh = Tokenizer(models.Unigram())
-    fresh.normalizer, fresh.pre_tokenizer = known.normalizer, known.pre_tokenizer
-    unknown = vocabulary[spec["model"]["unk_id"]][0]
-    trainer = trainers.UnigramTrainer(
-        vocab_size=size * 2, unk_token=unknown, special_tokens=[unknown], show_progress=False
+    fresh.normalizer = known.normalizer or normalizers.Sequence([])
+    fresh.pre_tokenizer = pre_tokenizers.Sequence(
+        [known.pre_tokenizer, pre_tokenizers.Punctuation("isolated")]  # no pieces like "end."
     )
-    fresh.train_from_iterator(texts, trainer)
+    unknown = vocabulary[spec["model"]["unk_id"]][0]
+    plain = [fresh.normalizer.normalize_str(text) for text in texts]
+    trainer = trainers.UnigramTrainer(
+        vocab_size=2 * size + len(set().union(*plain)),  # every character must have its place
+        unk_token=unknown,
+        special_tokens=[unknown],
+        show_progress=False,
+    )
+    fresh.train_from_iterator(plain, trainer)
     had = {piece for piece, _ in vocabulary}
     found = json.loads(fresh.to_str())["model"]["vocab"]
     new = sorted((f for f in found if f[0] not in had), key=lambda f: -f[1])
-    vocabulary += new[:size]
+    vocabulary += [(piece, score + math.log(SHARE)) for piece, score in new[:size]]
     return Tokenizer.from_str(json.dumps(spec))
 
 
