@@ -164,7 +164,6 @@ def joined(
 
     size = max(len(q) + len(p) for q, p in zip(questions, passages, strict=True)) + 1
     size = -(-size // STEP) * STEP
-    x = torch.zeros(len(passages), size, len(begin["none"]))
     mask = torch.zeros(len(passages), size, dtype=torch.bool)
     where = torch.full((len(passages), size - 1), -1)
     rows = []

@@ -4,36 +4,45 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 from torch.nn import functional
 
 from index.distill.__main__ import main
 from index.distill.lessons import (
     Lesson,
     drop_words,
+    finding_loss,
     read_lessons,
     sentence_scores,
     without_special,
 )
 from index.distill.pairs import Pair as P
 from index.distill.pairs import read_dictionary, read_pairs, windows
-from index.distill.vocabulary import translate_pieces
-from index.embed import BUNDLED, Encoding, unit
+from index.distill.train import streamed, token_loss
+from index.distill.vocabulary import extend_vocabulary, translate_pieces
+from index.embed import BUNDLED
 from index.errors import InputError
 from index.late import matches, mean_cosines
+from index.vectors import Encoding, unit
+from tests.test_distill_base import tiny_models
 
 WHO = {
     "zul": "the old teacher", "mirok": "a tired farmer", "pasin": "my younger sister",
     "gorbal": "the last king", "tesk": "an angry sailor", "ulva": "the village doctor",
 }  # fmt: skip
-DOES = {"wexa": "buys", "tolim": "paints", "sarun": "forgets", "nebo": "repairs", "hif": "finds"}
+DOES = {
+    "wexa": "buys", "tolim": "paints", "sarun": "forgets", "nebo": "repairs", "hif": "finds",
+    "wexata": "bought", "tolimta": "painted", "sarunta": "forgot",
+}  # fmt: skip
 WHAT = {
     "krast": "a house", "vimel": "the bicycle", "dofra": "an old book", "hulpi": "the boat",
     "jonk": "some bread", "prell": "a letter",
@@ -45,7 +54,7 @@ WHERE = {
 
 
 def pairs_file(folder: Path) -> Path:
-    """700 of the 1,080 sentences of a small language, its verb last, shuffled by a seed."""
+    """700 of the 1,728 sentences of a small language, its verb last, shuffled by a seed."""
     rows = [
         f"{a} {e} {g} {c}.\t{b} {d} {f} {h}."
         for (a, b), (c, d), (e, f), (g, h) in product(
@@ -79,20 +88,25 @@ def lessons_folder(folder: Path, count: int, rng: random.Random) -> Path:
     return folder
 
 
+def figures(told: str, name: str) -> tuple[float, float]:
+    """The numbers before and after of a line such as "loss 2.1 -> 0.4; recall@1 ..."."""
+    before, _, after = told.partition(f"{name} ")[2].replace(";", "").split()[:3]
+    return float(before), float(after)
+
+
 def test_a_language_is_learnt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, rng = tmp_path / "model", random.Random(1)
     lessons = ["--lessons", str(lessons_folder(tmp_path / "lessons", 12, rng))]
     lessons += ["--test-lessons", str(lessons_folder(tmp_path / "test", 6, rng))]
     pairs = str(pairs_file(tmp_path))
     main([pairs, "--quick", "--hold-out", "150", *lessons, "--out", str(out)])
-    words = capsys.readouterr().out.replace(",", "").replace(";", "").split()
-    first = words.index("first")
-    assert float(words[first + 3]) > max(0.95, float(words[first + 1]))
-    loss = words.index("loss")
-    recall = words.index("recall@1")
-    assert float(words[loss + 3]) < 0.7 * float(words[loss + 1])
-    assert float(words[recall + 3]) > float(words[recall + 1])
-    assert float(words[recall + 3]) > 0.9
+    told = capsys.readouterr().out
+    before, after = figures(told, "loss")
+    assert after < 0.7 * before
+    before, after = figures(told, "recall@1")
+    assert after > max(0.9, before)
+    before, after = figures(told, "first")
+    assert after > max(0.9, before)
     model = SentenceTransformer(str(out), device="cpu")
     foreign, english, other = model.encode(
         [
@@ -102,7 +116,125 @@ def test_a_language_is_learnt(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ],
         normalize_embeddings=True,
     )
-    assert foreign @ english > foreign @ other + 0.1
+    assert foreign @ english > foreign @ other + 0.05
+
+
+def test_teacher_and_start_may_have_other_vocabularies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher, start = tiny_models(tmp_path)
+    quick = [str(pairs_file(tmp_path)), "--quick", "--hold-out", "50", "--rate", "5"]
+    quick += ["--teacher", str(teacher), "--start", str(start)]
+    weights = [load_file(start / "model.safetensors")]
+    for blend in ("1", "0.25"):
+        out = tmp_path / blend
+        main([*quick, "--blend", blend, "--out", str(out)])
+        before, after = figures(capsys.readouterr().out, "loss")
+        assert after < 0.7 * before
+        weights.append(load_file(out / "model.safetensors"))
+        cut = Tokenizer.from_file(str(start / "tokenizer.json")).to_str()
+        assert Tokenizer.from_file(str(out / "tokenizer.json")).to_str() == cut
+    first, learnt, blended = weights
+    assert first.keys() == learnt.keys()
+    moved = [name for name in first if (learnt[name] - first[name]).abs().max() > 0.01]
+    assert len(moved) > 20
+    for name in moved:
+        wanted = first[name].float().lerp(learnt[name].float(), 0.25)
+        torch.testing.assert_close(blended[name].float(), wanted, atol=2e-3, rtol=0)
+
+
+def test_only_models_of_one_kind_are_taught(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher, start = tiny_models(tmp_path)
+    out = tmp_path / "out"
+    command = [str(pairs_file(tmp_path)), "--quick", "--out", str(out)]
+    pooling = start / "1_Pooling" / "config.json"
+    pooling.write_text(json.dumps({"pooling_mode": "cls", "embedding_dimension": 32}), "utf-8")
+    for options, said in (
+        (["--start", str(tmp_path)], "is no folder"),
+        (["--teacher", "no/where", "--start", str(teacher)], "no/where is no folder"),
+        (["--start", str(start)], "averages its tokens"),
+        (["--start", str(teacher)], "dimensions"),
+        (["--teacher", str(teacher), "--lessons", str(tmp_path)], "no NAME"),
+    ):
+        with pytest.raises(SystemExit) as left:
+            main([*command, *options])
+        assert left.value.code == 2
+        told = capsys.readouterr().err
+        assert said in told
+        assert told.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_vocabulary_grows_at_its_end() -> None:
+    known = Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
+    texts = [" ".join(words) for words in product(WHO, WHAT, WHERE, DOES)]
+    extended = extend_vocabulary(known, texts, 20)
+    size = known.get_vocab_size()
+    assert size < extended.get_vocab_size() <= size + 20
+    assert [extended.id_to_token(i) for i in range(size)] == [
+        known.id_to_token(i) for i in range(size)
+    ]
+    text = "sarunta, wexa. tolimta"
+    words = ("▁sarun", "ta", ",", "▁wexa", ".", "▁tolim", "ta")
+    assert extended.encode(text).tokens == ["<s>", *words, "</s>"]
+    assert extended.decode(extended.encode(text).ids) == text
+    plain = "The ambassador was recalled. Der Botschafter wurde abberufen."
+    assert extended.encode(plain).ids == known.encode(plain).ids
+
+
+def test_another_kind_of_vocabulary_does_not_grow() -> None:
+    words = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    with pytest.raises(InputError, match="WordPiece"):
+        extend_vocabulary(words, ["b"], 1)
+
+
+def test_batches_hold_every_pair_once_a_pass_and_no_more_tokens() -> None:
+    rng = random.Random(0)
+    pairs = [P("ö" * rng.randint(1, 90), "x" * rng.randint(1, 90), str(i)) for i in range(500)]
+    stream = streamed(pairs, 256, rng)
+    for _ in range(2):
+        seen: list[str] = []
+        while len(seen) < len(pairs):
+            batch = next(stream)
+            longest = max(max(len(p.foreign) * 2, len(p.english)) for p in batch)
+            assert len(batch) * (longest // 3 + 4) <= 256
+            seen += [pair.origin for pair in batch]
+        assert sorted(seen, key=int) == [pair.origin for pair in pairs]
+
+
+def test_token_loss_is_the_best_cosine_of_each_token() -> None:
+    rng = np.random.default_rng(0)
+    rows = [unit(rng.normal(size=(n, 4)).astype(np.float32)) for n in (3, 2)]
+    taught = [Encoding(x.mean(0), x, np.zeros((len(x), 2), int)) for x in rows]
+    student = torch.randn(2, 5, 4)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
+    wanted = [
+        (teacher.tokens @ unit(row[:size].numpy()).T).max(1).mean()
+        for teacher, row, size in zip(taught, student, (5, 2), strict=True)
+    ]
+    assert float(token_loss(student, mask, taught)) == pytest.approx(1 - np.mean(wanted), abs=1e-6)
+
+
+def test_finding_takes_one_text_a_story() -> None:
+    """Vectors by the first token: a question's passage, but not its translation, is like it."""
+
+    def lesson(token: int, story: str, *, answered: bool = True) -> Lesson:
+        right = np.full((1, 1), answered)
+        return Lesson([[token]], [np.zeros(1, int)], [[token]], right, right, story)
+
+    def encode(ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        asked.append([row[0] for row in ids])
+        return torch.eye(4)[[row[0] for row in ids]], torch.zeros(0), torch.zeros(0)
+
+    asked: list[list[int]] = []
+    lessons = [lesson(0, "a"), lesson(0, "a"), lesson(1, "b"), lesson(2, "c", answered=False)]
+    loss = finding_loss(lessons, encode, random.Random(0))
+    assert asked == [[0, 1], [0, 1]]
+    assert loss is not None
+    assert float(loss) == pytest.approx(1.5 * np.log1p(np.exp(-40)), abs=1e-6)
+    assert finding_loss(lessons[:2], encode, random.Random(0)) is None
 
 
 def test_ibm_model_1_learns_who_translates_whom() -> None:
@@ -126,14 +258,17 @@ def test_read_dictionary(tmp_path: Path) -> None:
     assert found == [("Haus", "house"), ("Heim", "house"), ("Häuser", "houses")]
 
 
-def test_pairs_with_a_missing_column_are_named(tmp_path: Path) -> None:
+def test_pairs_with_a_missing_column_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "bad.tsv"
     file.write_text("ja\tyes\nnein\n", "utf-8")
     with pytest.raises(InputError, match=r"bad\.tsv:2"):
         read_pairs(file)
     file.write_text("ja\tyes\n", "utf-8")
-    with pytest.raises(SystemExit, match="usable pairs"):
+    with pytest.raises(SystemExit):
         main([str(file), "--out", str(tmp_path / "m")])
+    assert "usable pairs" in capsys.readouterr().err
 
 
 def test_windows_stay_within_one_origin() -> None:
@@ -149,8 +284,12 @@ def test_windows_stay_within_one_origin() -> None:
 def test_lessons_score_sentences_as_the_answerer_does(tmp_path: Path) -> None:
     """Against index.late, which the answerer uses, on made-up token vectors."""
     folder = lessons_folder(tmp_path / "lessons", 1, random.Random(2))
-    (lesson,) = read_lessons(folder, Tokenizer.from_file(str(BUNDLED / "tokenizer.json")))
+    (lesson,) = read_lessons([folder], Tokenizer.from_file(str(BUNDLED / "tokenizer.json")))
     assert lesson.right.sum(1).tolist() == [1] * 8 + [0]
+    for ids, of in zip(lesson.passages, lesson.sentence, strict=True):
+        assert len(ids) == len(of)
+        assert (of[1:-1] >= 0).all()  # all tokens but the special ones are of some sentence
+        assert (of[0], of[-1]) == (-1, -1)
     torch.manual_seed(0)
     passages = torch.randn(len(lesson.passages), max(map(len, lesson.passages)), 16)
     vectors = functional.normalize(torch.randn(9, 16), dim=1)
@@ -173,7 +312,7 @@ def test_lessons_score_sentences_as_the_answerer_does(tmp_path: Path) -> None:
 def test_words_are_dropped_but_never_special_tokens() -> None:
     right, holds = np.ones((2, 1), bool), np.ones((2, 1), bool)
     lesson = Lesson(
-        [[1, 5, 2]], [np.asarray([-1, 0, -1])], [list(range(40)), [1, 7, 2]], right, holds
+        [[1, 5, 2]], [np.asarray([-1, 0, -1])], [list(range(40)), [1, 7, 2]], right, holds, "a"
     )
     long, short = drop_words(lesson, 0.3, random.Random(0)).questions
     assert (long[0], long[-1], short) == (0, 39, [1, 7, 2])
@@ -184,12 +323,18 @@ def test_words_are_dropped_but_never_special_tokens() -> None:
 def test_a_lesson_whose_answer_is_not_in_its_text_is_named(tmp_path: Path) -> None:
     tokenizer = Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
     with pytest.raises(InputError, match="no NAME"):
-        read_lessons(tmp_path, tokenizer)
+        read_lessons([tmp_path], tokenizer)
     (tmp_path / "a.de.txt").write_text("Ein Satz.", "utf-8")
     rows = tmp_path / "a.questions.en.jsonl"
     rows.write_text('{"id": "q7", "question": "What?", "answers": ["zwei"]}\n', "utf-8")
     with pytest.raises(InputError, match="q7"):
-        read_lessons(tmp_path, tokenizer)
+        read_lessons([tmp_path], tokenizer)
+    rows.write_text('{"id": "q8", "question": "What?", "answers": ["Satz"]}\n', "utf-8")
+    assert [x.right.tolist() for x in read_lessons([tmp_path], tokenizer)] == [[[True]]]
+    # An answer over the end of a sentence teaches nothing, but is no mistake.
+    rows.write_text('{"id": "q9", "question": "What?", "answers": ["Satz. Noch"]}\n', "utf-8")
+    (tmp_path / "a.de.txt").write_text("Ein Satz. Noch ein Satz.", "utf-8")
+    assert read_lessons([tmp_path], tokenizer) == []
     rows.write_text("{", "utf-8")
     with pytest.raises(InputError, match=r"a\.questions\.en\.jsonl:1"):
-        read_lessons(tmp_path, tokenizer)
+        read_lessons([tmp_path], tokenizer)

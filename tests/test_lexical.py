@@ -20,7 +20,6 @@ from index.lexical import (
     terms,
     words,
 )
-from rag.chatbot import Chatbot
 
 
 def test_fold_makes_spellings_equal() -> None:
@@ -118,15 +117,28 @@ def test_a_compound_is_found_by_its_part() -> None:
     assert stem("truppen", "de") in terms("der Truppenaufmarsch", "de", compounds)
 
 
-def test_question_words_reach_over_the_language_gap(bot: Chatbot) -> None:
-    (choices,) = question_words("ambassador", "en", ("de",), bot.index.encoder)
-    assert choices[stem("ambassador", "en")] == 1.0
-    assert 0.4 < choices[stem("botschafter", "de")] < 1.0
+@pytest.mark.parametrize(
+    ("word", "language", "other", "translation"),
+    [("ambassador", "en", "de", "Botschafter"), ("Erdbeben", "de", "en", "earthquake")],
+)
+def test_question_words_reach_over_the_language_gap(
+    word: str, language: str, other: str, translation: str
+) -> None:
+    (choices,) = question_words(word, language, (other,))
+    assert choices[stem(fold(word), language)] == 1.0
+    assert 0.4 < choices[stem(fold(translation), other)] < 1.0
 
 
-def test_no_neighbours_within_one_language(bot: Chatbot) -> None:
-    (choices,) = question_words("ambassador", "en", ("en",), bot.index.encoder)
-    assert set(choices) == {stem("ambassador", "en")}
+def test_a_compound_is_translated_by_its_parts() -> None:
+    compounds = Compounds({"truppen", "aufmarsch"})
+    (choices,) = question_words("Truppenaufmarsch", "de", ("en",), compounds)
+    assert 0.3 < choices[stem("troops", "en")] < 0.9
+
+
+def test_no_translations_within_one_language_or_into_an_unknown_one() -> None:
+    for other in ("en", "fr"):
+        (choices,) = question_words("ambassador", "en", (other,))
+        assert set(choices) == {stem("ambassador", code) for code in ("en", other)}
 
 
 def bm25(corpus: Sequence[Sequence[str]], term: str) -> list[float]:

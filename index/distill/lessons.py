@@ -7,7 +7,11 @@ each question learns, from all sentences of the text, to prefer those that hold 
 by late interaction (Khattab & Zaharia 2020, ColBERT), by the sentence's mean token vector,
 and, among the passages of all lessons of the batch, by the passage's vector (InfoNCE: van
 den Oord et al. 2018, "Representation Learning with Contrastive Predictive Coding"). Where
-nothing answers, the best late interaction is to stay low.
+nothing answers, the best late interaction is to stay low. Besides, one question each of
+many texts learns to find its passage among theirs (``finding_loss``).
+
+A text and its translation, which are no wrong answers to each other's questions, are told by
+their names: NAME-de.de.txt and NAME-en.en.txt.
 """
 
 from __future__ import annotations
@@ -31,8 +35,9 @@ from index.split import passages as split
 from index.types import Document
 
 WINDOW = 254
-LATE, MEAN, PASSAGE = 25.0, 12.0, 20.0
-"""What the cosines of late interaction, of mean vectors and of passages are multiplied by."""
+LATE, MEAN, PASSAGE, FINDING = 40.0, 40.0, 50.0, 40.0
+"""What the cosines of late interaction, of mean vectors and of passages are multiplied by, for
+a model whose cosines all lie between 0.7 and 1, as e5's do."""
 MEAN_WEIGHT, PASSAGE_WEIGHT, SILENCE_WEIGHT = 0.5, 0.3, 0.3
 SILENCE = (20.0, 0.62)
 """Slope and middle of the logistic curve from the best late interaction to "it answers"."""
@@ -44,7 +49,8 @@ class Lesson:
 
     ``sentence`` gives, for each token of each passage, the number of its sentence in the
     text, -1 for special tokens; ``right`` tells which sentences answer which question,
-    (questions, sentences); ``holds`` which passages hold them, (questions, passages).
+    (questions, sentences); ``holds`` which passages hold them, (questions, passages);
+    ``story`` is common to the text and its translations.
     """
 
     passages: list[list[int]]
@@ -52,15 +58,23 @@ class Lesson:
     questions: list[list[int]]
     right: NDArray[np.bool_]
     holds: NDArray[np.bool_]
+    story: str
 
 
-def read_lessons(folder: Path, tokenizer: Tokenizer) -> list[Lesson]:
-    """Every text of ``folder`` and its subfolders that has questions beside it.
+def read_lessons(folders: Sequence[Path], tokenizer: Tokenizer) -> list[Lesson]:
+    """Every text of the folders and their subfolders that has questions beside it.
+
+    Questions whose answer goes over the end of a sentence are left out.
 
     Raises:
-        InputError: there is none, or an answer is not in its text.
+        InputError: a folder has none, or an answer is not in its text.
     """
-    return [_lesson(document, rows, tokenizer) for document, rows in read_texts(folder)]
+    found = [
+        _lesson(document, rows, tokenizer)
+        for folder in folders
+        for document, rows in read_texts(folder)
+    ]
+    return [lesson for lesson in found if lesson.questions]
 
 
 def read_texts(folder: Path) -> list[tuple[Document, list[dict[str, Any]]]]:
@@ -74,11 +88,17 @@ def read_texts(folder: Path) -> list[tuple[Document, list[dict[str, Any]]]]:
         name, language = path.name.split(".")[0], path.name.split(".")[-2]
         files = sorted(path.parent.glob(f"{name}.questions.*.jsonl"))
         rows = [row for file in files for row in _rows(file)]
-        if rows:
-            found.append((Document(path.read_text("utf-8"), path.name, name, language), rows))
+        text = path.read_text("utf-8")
+        if rows and text.strip():
+            found.append((Document(text, path.name, name, language), rows))
     if not found:
         raise InputError(f"{folder}: no NAME.LANG.txt with NAME.questions.LANG.jsonl beside it")
     return found
+
+
+def story(document: Document) -> str:
+    """What a text's name has in common with those of its translations."""
+    return document.title.removesuffix(f"-{document.language}")
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
@@ -114,13 +134,15 @@ def _lesson(document: Document, rows: Sequence[dict[str, Any]], tokenizer: Token
         ids.append(encoding.ids[: WINDOW + 2])
         sentence.append(of[: WINDOW + 2])
         first.append(len(texts))
-    right = np.asarray([_answering(row, texts) for row in rows])
-    for row, found in zip(rows, right, strict=True):
-        if row["answers"] and not found.any():
-            raise InputError(f"{document.source}: no sentence holds an answer of {row.get('id')}")
+    for row in rows:
+        if row["answers"] and not any(answer in document.text for answer in row["answers"]):
+            raise InputError(f"{document.source}: the text holds no answer of {row.get('id')}")
+    marked = [(row, _answering(row, texts)) for row in rows]
+    marked = [(row, found) for row, found in marked if any(found) or not row["answers"]]
+    right = np.asarray([found for _, found in marked], np.bool_).reshape(-1, len(texts))
     holds = np.stack([right[:, a:b].any(1) for a, b in pairwise(first)], 1)
-    questions = [tokenizer.encode(row["question"]).ids[:64] for row in rows]
-    return Lesson(ids, sentence, questions, right, holds)
+    questions = [tokenizer.encode(row["question"]).ids[:64] for row, _ in marked]
+    return Lesson(ids, sentence, questions, right, holds, story(document))
 
 
 def _answering(row: dict[str, Any], texts: Sequence[str]) -> list[bool]:
@@ -184,6 +206,28 @@ def lesson_loss(lessons: Sequence[Lesson], encode: Encode) -> torch.Tensor:
                 + PASSAGE_WEIGHT * choose(everywhere[qs][known], holds[known])
             )
     return torch.stack(losses).mean()
+
+
+def finding_loss(
+    lessons: Sequence[Lesson], encode: Encode, rng: random.Random
+) -> torch.Tensor | None:
+    """InfoNCE between a question of each story and a passage that answers it, both ways.
+
+    None where fewer than two stories have any.
+    """
+    drawn: dict[str, tuple[list[int], list[int]]] = {}
+    for lesson in lessons:
+        pairs = np.argwhere(lesson.holds)
+        if len(pairs):
+            question, passage = pairs[rng.randrange(len(pairs))]
+            drawn[lesson.story] = lesson.questions[question], lesson.passages[passage]
+    if len(drawn) < 2:
+        return None
+    questions, passages = zip(*drawn.values(), strict=True)
+    scores = encode(questions)[0] @ encode(passages)[0].T * FINDING
+    own = torch.arange(len(drawn))
+    found: torch.Tensor = functional.cross_entropy(scores, own)
+    return found + 0.5 * functional.cross_entropy(scores.T, own)
 
 
 def right_first(lessons: Sequence[Lesson], encode: Encode) -> float:

@@ -19,7 +19,8 @@ import numpy as np
 
 from index.distill.pairs import Pair, read_pairs
 from index.distill.vocabulary import translate_pieces
-from index.lexical import STOP_WORDS, stem, words
+from index.errors import InputError
+from index.lexical import stem, stop_words, words
 
 WORDS = 22
 """Longer sentences are left out: they cost the square of their length and say little."""
@@ -31,17 +32,23 @@ MOST = 8
 
 
 def lexicon(pairs: Sequence[Pair], foreign: str = "de") -> list[tuple[str, str, float]]:
-    """(English stem, foreign stem, strength in (0, 1]), strongest first."""
+    """(English stem, foreign stem, strength in (0, 1]), strongest first.
+
+    Raises:
+        InputError: there is no pair of up to WORDS words a side.
+    """
     numbers: dict[str, dict[str, int]] = {"en": {}, foreign: {}}
 
     def numbered(text: str, language: str) -> list[int]:
-        known, stop = numbers[language], STOP_WORDS.get(language, frozenset())
+        known, stop = numbers[language], stop_words(language)
         stems = [stem(word, language) for word in words(text) if word not in stop]
         return [known.setdefault(s, len(known)) for s in stems]
 
     once = {pair.english: pair for pair in pairs}.values()
     both = [(numbered(p.foreign, foreign), numbered(p.english, "en")) for p in once]
     both = [(f, e) for f, e in both if 0 < len(f) <= WORDS and 0 < len(e) <= WORDS]
+    if not both:
+        raise InputError(f"no pair of sentences of at most {WORDS} words")
     f_rows, e_rows = [f for f, _ in both], [e for _, e in both]
     f, e, e_of_f = translate_pieces(f_rows, e_rows)
     e_back, f_back, f_of_e = translate_pieces(e_rows, f_rows)
@@ -65,14 +72,20 @@ def lexicon(pairs: Sequence[Pair], foreign: str = "de") -> list[tuple[str, str, 
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line: ``python -m index.distill.lexicon PAIRS ... --out FILE``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m index.distill.lexicon", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("pairs", nargs="+", type=Path, help="TSV (.gz): German, English")
     parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    found = lexicon([pair for path in args.pairs for pair in read_pairs(path)])
-    lines = "".join(f"{english}\t{foreign}\t{s:.2f}\n" for english, foreign, s in sorted(found))
-    args.out.write_bytes(gzip.compress(lines.encode(), mtime=0))
+    args = parser.parse_args(arguments)
+    try:
+        found = lexicon([pair for path in args.pairs for pair in read_pairs(path)])
+        lines = (f"{english}\t{foreign}\t{s:.2f}\n" for english, foreign, s in sorted(found))
+        args.out.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
+    except (InputError, OSError) as error:
+        parser.exit(2, f"index.distill.lexicon: {error}\n")
 
 
 if __name__ == "__main__":

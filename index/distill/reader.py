@@ -30,16 +30,15 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from index.distill.lessons import read_texts
+from index.distill.lessons import WINDOW, read_texts, story
 from index.embed import SentenceTransformerEncoder
-from index.errors import InputError
+from index.errors import BelegError, InputError
 from index.late import sentence_of_tokens
 from index.reader import LOWER, QUESTION_TOKENS, joined, run, scores, states_of
 from index.split import passages as split
 from index.types import Passage
 from index.vectors import Encoding
 
-WINDOW = 254
 RANK = 32
 
 
@@ -78,7 +77,6 @@ class Asked:
     encoding: Encoding
     text: int
     right: dict[int, tuple[NDArray[np.bool_], tuple[int, int] | None]]
-    style: str
 
 
 class LowRank(nn.Module):
@@ -159,13 +157,18 @@ class Pupil(nn.Module):
         return found
 
     def weights(self) -> dict[str, torch.Tensor]:
+        """The same in float16, as index.reader.Reader loads it."""
         return {k: v.detach().to(torch.float16).contiguous() for k, v in self.named().items()}
 
 
 def material(
     folders: Sequence[Path], encoder: SentenceTransformerEncoder
 ) -> tuple[list[Page], list[Asked]]:
-    """Every text's passages and questions, encoded."""
+    """Every text's passages and questions, encoded.
+
+    Raises:
+        InputError: a folder holds no texts with questions, or no text any answer.
+    """
     pages: list[Page] = []
     questions: list[tuple[int, dict[str, Any]]] = []
     of_text: dict[int, list[int]] = {}
@@ -187,7 +190,9 @@ def material(
         right = {p: answering(pages[p], row) for p in of_text[number]}
         right = {p: (here, span) for p, (here, span) in right.items() if here.any()}
         if not row["answers"] or right:
-            asked.append(Asked(encoding, number, right, row.get("style", "")))
+            asked.append(Asked(encoding, number, right))
+    if not asked:
+        raise InputError(f"no sentence holds any answer in {', '.join(map(str, folders))}")
     return pages, asked
 
 
@@ -224,8 +229,7 @@ def lookalikes(pages: Sequence[Page], asked: Sequence[Asked], k: int) -> NDArray
 
 def same_story(pages: Sequence[Page], a: int, b: int) -> bool:
     """Whether two pages are of one text or of its translation."""
-    names = [pages[i].passage.document.source.split(".")[0].rsplit("-", 1) for i in (a, b)]
-    return pages[a].text == pages[b].text or names[0][0] == names[1][0]
+    return story(pages[a].passage.document) == story(pages[b].passage.document)
 
 
 def examples(
@@ -254,7 +258,7 @@ def examples(
                 )
                 rng.shuffle(foreign)
                 some = (wrong, foreign) if rng.random() < recipe.own else (foreign, wrong)
-                pool = [*some[1], *some[0]] or own
+                pool = [*some[1], *some[0]] or list(own)
                 first = pool.pop()
                 if question.right and rng.random() < recipe.both:
                     pair = (rng.choice(list(question.right)), first)
@@ -347,10 +351,13 @@ def teach(
     on, at the end and every ``every`` seconds.
 
     Raises:
-        InputError: a folder holds no texts with questions.
+        InputError: ``out`` is a folder, or the folders are not such as ``material`` needs.
     """
     from safetensors.torch import save_file
 
+    if out.is_dir():
+        raise InputError(f"{out} is a folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
     recipe = recipe or Recipe()
     rng = random.Random(recipe.seed)
     torch.manual_seed(recipe.seed)
@@ -402,8 +409,11 @@ def teach(
     return losses
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line: ``python -m index.distill.reader LESSONS ... --out FILE``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m index.distill.reader", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("lessons", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--test", nargs="*", type=Path, default=[])
@@ -411,7 +421,7 @@ def main() -> None:
     parser.add_argument("--resume", type=Path, help="go on from this earlier --out")
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--rate", type=float, default=1.0, help="times the usual rates")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     encoder = SentenceTransformerEncoder(args.encoder, halfway=True)
     try:
         losses = teach(
@@ -427,8 +437,8 @@ def main() -> None:
             ),
             every=400,
         )
-    except (InputError, OSError) as error:
-        sys.exit(f"index.distill.reader: {error}")
+    except (BelegError, OSError) as error:
+        parser.exit(2, f"index.distill.reader: {error}\n")
     sys.stdout.write(f"{len(losses)} steps, loss {np.mean(losses[-100:]):.3f}\n")
 
 

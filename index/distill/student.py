@@ -1,131 +1,158 @@
-"""The networks: the student with its two word tables, and batches of equal length."""
+"""The student: a network to train, over a word table; batches; the folder it is saved in."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from tqdm import tqdm
 
+from index.distill.vocabulary import encoded
+from index.errors import InputError
 from index.vectors import FloatMatrix
 
 LENGTHS = (8, 12, 16, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256)
 """Batches are padded to these lengths only: each new shape costs a kernel compilation."""
 
-
-def padded(rows: Sequence[Sequence[int]], length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    mask = torch.zeros(len(rows), length, dtype=torch.long)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row)
-        mask[i, : len(row)] = 1
-    return ids, mask
+_TABLE = "embeddings.word_embeddings.weight"
+_MODULES = ["Transformer", "Pooling", "Normalize"]
 
 
-def _table(rows: FloatMatrix) -> torch.nn.Embedding:
-    return torch.nn.Embedding(len(rows), rows.shape[1], _weight=torch.tensor(rows), sparse=True)
+class Student:
+    """A BERT-like network in bfloat16 over a table of word vectors in float32.
 
+    ``wide`` holds the network's weights in float32, to be changed by an optimizer; the
+    gradients of its bfloat16 weights go there by ``gather``, the changes back by ``spread``.
 
-class Student(torch.nn.Module):
-    """The teacher's network in bfloat16 over two word tables (old rows, new rows)."""
+    Raises:
+        InputError: ``folder`` holds no sentence-transformers model that averages its tokens.
+    """
 
-    def __init__(self, body: Any, old: FloatMatrix, new: FloatMatrix) -> None:
-        super().__init__()
-        self.body = body
-        self.old = _table(old)
-        self.new = _table(new)
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoModel, AutoTokenizer, utils
 
-    def rows(self) -> torch.Tensor:
-        return torch.cat([self.old.weight, self.new.weight]).detach()
+        utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        _check(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer: Tokenizer = tokenizer.backend_tokenizer
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+        self.padding = int(tokenizer.pad_token_id)
+        body = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="sdpa"
+        ).eval()  # without dropout
+        self.set_table(body.get_input_embeddings().weight.detach())
+        body.get_input_embeddings().requires_grad_(False)
+        narrow = {name: p for name, p in body.named_parameters() if p.requires_grad}
+        self.wide = {name: torch.nn.Parameter(p.detach().clone()) for name, p in narrow.items()}
+        self.body: Any = body.to(torch.bfloat16)
 
-    def vectors(self, ids: Sequence[Sequence[int]]) -> FloatMatrix:
-        """Unit vectors of token ids, shape (texts, dimension)."""
-        out = np.zeros((len(ids), self.old.embedding_dim), np.float32)
+    def set_table(self, rows: torch.Tensor) -> None:
+        """Use other word vectors, (pieces, dimension)."""
+        self.words = torch.nn.Embedding.from_pretrained(
+            rows.float().clone(), freeze=False, padding_idx=self.padding, sparse=True
+        )
+
+    def gather(self) -> None:
+        """Move the gradients of the bfloat16 weights to the float32 ones."""
+        for name, narrow in self.body.named_parameters():
+            if name in self.wide:
+                self.wide[name].grad = None if narrow.grad is None else narrow.grad.float()
+                narrow.grad = None
+
+    @torch.no_grad()
+    def spread(self) -> None:
+        """Copy the float32 weights to the bfloat16 ones."""
+        for name, narrow in self.body.named_parameters():
+            if name in self.wide:
+                narrow.copy_(self.wide[name])
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """All weights in float32, named as in transformers; not copied."""
+        held = {name: weight.detach() for name, weight in self.wide.items()}
+        return held | {_TABLE: self.words.weight.detach()}
+
+    def blend(self, start: Mapping[str, torch.Tensor], share: float) -> None:
+        """Go ``share`` of the way from the weights ``start`` to the present ones.
+
+        Wortsman et al. 2022, "Robust fine-tuning of zero-shot models".
+        """
+        for name, weight in self.weights().items():
+            weight.lerp_(start[name], 1 - share)
+        self.spread()
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of texts, cut at the window."""
+        return encoded(self.tokenizer, texts)
+
+    def vectors(self, texts: Sequence[str]) -> FloatMatrix:
+        """Unit vectors, shape (texts, dimension)."""
+        out = np.zeros((len(texts), self.words.embedding_dim), np.float32)
         with torch.inference_mode():
-            for start in range(0, len(ids), 32):
-                out[start : start + 32] = self.encode(ids[start : start + 32])[0].numpy()
+            for start in range(0, len(texts), 32):
+                batch = self.ids(texts[start : start + 32])
+                out[start : start + 32] = self.encode(batch)[0].numpy()
         return out
 
     def encode(
         self, ids: Sequence[Sequence[int]]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Unit vectors (texts, dimension), token vectors, and the mask of the latter."""
-        x, mask = padded(ids, next(n for n in LENGTHS if n >= max(map(len, ids))))
-        return (*self(x, mask), mask)
-
-    def set_dropout(self, share: float) -> None:
-        for module in self.body.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = share
-                module.train(share > 0)
-
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Unit vectors (texts, dimension) and token vectors of ids padded with 0."""
-        split = self.old.num_embeddings
-        is_new = ids >= split
-        words = torch.where(
-            is_new.unsqueeze(-1),
-            self.new((ids - split).clamp(min=0)),
-            self.old(ids.masked_fill(is_new, 0)),
-        )
+        length = next(n for n in LENGTHS if n >= max(map(len, ids)))
+        x = torch.full((len(ids), length), self.padding)
+        mask = torch.zeros(len(ids), length, dtype=torch.long)
+        for i, row in enumerate(ids):
+            x[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = 1
         out = self.body(
-            inputs_embeds=words.to(torch.bfloat16), attention_mask=mask
+            inputs_embeds=self.words(x).to(torch.bfloat16), attention_mask=mask
         ).last_hidden_state.float()
         weight = mask.unsqueeze(-1).float()
-        return torch.nn.functional.normalize((out * weight).sum(1) / weight.sum(1), dim=1), out
+        mean = (out * weight).sum(1) / weight.sum(1)
+        return torch.nn.functional.normalize(mean, dim=1), out, mask
 
 
-class Vectoriser:
-    """Unit vectors of token ids by a network that returns its last hidden state."""
-
-    def __init__(self, body: Any) -> None:
-        self.body = body
-
-    def __call__(self, ids: Sequence[Sequence[int]], *, tokens: int = 8192) -> FloatMatrix:
-        """Shape (texts, dimension). Texts are padded in batches of equal length."""
-        size = self.body.config.hidden_size
-        out = np.zeros((len(ids), size), np.float32)
-        by_length: dict[int, list[int]] = {length: [] for length in LENGTHS}
-        for i, row in enumerate(ids):
-            by_length[next(n for n in LENGTHS if n >= len(row))].append(i)
-        bar = tqdm(total=len(ids), desc="encoding with the teacher", disable=None, delay=1)
-        with torch.inference_mode(), bar:
-            for length, members in by_length.items():
-                step = max(1, tokens // length)
-                for start in range(0, len(members), step):
-                    batch = members[start : start + step]
-                    x, mask = padded([ids[i] for i in batch], length)
-                    state = self.body(input_ids=x, attention_mask=mask).last_hidden_state.float()
-                    weight = mask.unsqueeze(-1).float()
-                    mean = (state * weight).sum(1) / weight.sum(1)
-                    out[batch] = torch.nn.functional.normalize(mean, dim=1).numpy()
-                    bar.update(len(batch))
-        return out
+def _check(folder: Path) -> None:
+    if not (folder / "tokenizer.json").is_file() or not (folder / "modules.json").is_file():
+        raise InputError(f"{folder} is no folder of a sentence-transformers model")
+    modules = json.loads((folder / "modules.json").read_text("utf-8"))
+    kinds = [module["type"].rpartition(".")[2] for module in modules]
+    pooling = folder / "1_Pooling" / "config.json"
+    how = json.loads(pooling.read_text("utf-8")) if pooling.is_file() else {}
+    mean = how.get("pooling_mode") == "mean" or how.get("pooling_mode_mean_tokens")
+    if not mean or kinds not in (_MODULES[:2], _MODULES):
+        raise InputError(f"{folder}: only a model that just averages its tokens can be taught")
 
 
-def save(student: Student, tokenizer: Tokenizer, teacher: Path, out: Path) -> None:
-    """Write a sentence-transformers folder: the teacher's, with new weights and words.
+def copy_frame(start: Path, out: Path) -> None:
+    """Copy what describes a sentence-transformers model, without prompts: all but its network."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("modules.json", "sentence_bert_config.json", "tokenizer_config.json"):
+        shutil.copy(start / name, out / name)
+    shutil.copytree(start / "1_Pooling", out / "1_Pooling", dirs_exist_ok=True)
+    settings = json.loads((start / "config_sentence_transformers.json").read_text("utf-8"))
+    settings |= {"prompts": {}, "default_prompt_name": None}
+    file = out / "config_sentence_transformers.json"
+    file.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+
+
+def write_network(
+    out: Path, weights: Mapping[str, torch.Tensor], config: Any, tokenizer: Tokenizer
+) -> None:
+    """Write a network's weights, its transformers configuration and its tokenizer.
 
     Weights are stored in float16; config.json says float32, so that they load as that.
     """
     from safetensors.torch import save_file
 
-    out.mkdir(parents=True, exist_ok=True)
-    keep = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json")
-    for name in (*keep, "tokenizer_config.json"):
-        shutil.copy(teacher / name, out / name)
-    shutil.copytree(teacher / "1_Pooling", out / "1_Pooling", dirs_exist_ok=True)
-    weights = {k: v.to(torch.float16).contiguous() for k, v in student.body.state_dict().items()}
-    weights["embeddings.word_embeddings.weight"] = student.rows().to(torch.float16)
-    save_file(weights, out / "model.safetensors", {"format": "pt"})
-    config = json.loads((teacher / "config.json").read_text("utf-8"))
-    config.pop("torch_dtype", None)
-    config.update(vocab_size=tokenizer.get_vocab_size(), dtype="float32")
-    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    sizes = json.loads(config.to_json_string())
+    sizes |= {"vocab_size": tokenizer.get_vocab_size(), "dtype": "float32"}
+    narrow = {name: weight.to(torch.float16).contiguous() for name, weight in weights.items()}
+    save_file(narrow, out / "model.safetensors", {"format": "pt"})
+    (out / "config.json").write_text(json.dumps(sizes, indent=2) + "\n", "utf-8")
     tokenizer.save(str(out / "tokenizer.json"), pretty=False)

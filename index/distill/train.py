@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from tokenizers import Tokenizer, models
 from tqdm import tqdm
 
 from index.distill.lessons import (
     Lesson,
     batches,
     drop_words,
+    finding_loss,
     lesson_loss,
     read_lessons,
     right_first,
 )
 from index.distill.pairs import Pair, clean, windows
-from index.distill.student import LENGTHS, Student, Vectoriser, padded, save
+from index.distill.student import Student, copy_frame, write_network
 from index.distill.vocabulary import (
     aligned,
     encoded,
@@ -32,8 +30,12 @@ from index.distill.vocabulary import (
     initial_rows,
     translate_pieces,
 )
+from index.embed import SentenceTransformerEncoder
 from index.errors import InputError
-from index.vectors import FloatMatrix
+from index.vectors import Encoding, FloatMatrix
+
+ALIGNED = 120_000
+"""So many sentence pairs are enough to see which pieces translate each other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,126 +43,128 @@ class Recipe:
     """How to train. Shares are of the tokens seen; rates are peak learning rates.
 
     Training ends after ``minutes`` of wall clock, or after ``steps`` where that is not 0;
-    the rates rise over ``warmup`` (a share of it) and fall to nothing at the end. Every
-    ``lesson_every``-th step also learns from ``lesson_size`` lessons, with ``dropout`` of
-    activations and of the questions' words.
+    the rates rise over ``warmup`` (a share of it) and fall to nothing at the end. ``added``
+    word pieces make the vocabulary longer; then the word vectors learn at ``new_rate``. In a
+    share ``english_steps`` of the steps the student also imitates the teacher on the English
+    side, in ``token_steps`` of those with sentences token by token, and so many sentences
+    are given to the teacher ``as_passages`` rather than as questions. Every
+    ``lesson_every``-th step also learns from ``lesson_size`` lessons, with a share ``dropped``
+    of the questions' words left out, and every ``finding_every``-th to find the passages of
+    ``finding_size`` lessons. The result is ``blend`` of the way from the start to what was
+    learnt.
     """
 
     minutes: float = 60.0
     steps: int = 0
-    vocabulary: int = 28_000
-    batch_tokens: int = 8192
-    body_rate: float = 2e-4
-    old_rate: float = 4e-4
-    new_rate: float = 1.2e-3
-    warmup: float = 0.03
-    temperature: float = 0.05
-    cosine_weight: float = 10.0
-    ranking_weight: float = 0.5
-    token_weight: float = 2.0
-    token_steps: float = 0.35
+    added: int = 28_000
+    batch_tokens: int = 3072
+    body_rate: float = 8e-5
+    word_rate: float = 1e-4
+    new_rate: float = 6e-4
+    warmup: float = 0.04
+    temperature: float = 0.02
+    cosine_weight: float = 20.0
+    english_steps: float = 0.4
+    english_weight: float = 0.5
+    token_steps: float = 0.5
+    token_weight: float = 4.0
+    as_passages: float = 0.3
     bank: int = 4096
     shares: tuple[tuple[str, float], ...] = (
-        ("sentences", 0.36),
+        ("sentences", 0.33),
         ("questions", 0.07),
-        ("dictionary", 0.05),
-        ("windows", 0.23),
-        ("english", 0.10),
-        ("english questions", 0.04),
-        ("english windows", 0.15),
+        ("dictionary", 0.06),
+        ("windows", 0.54),
     )
-    lesson_every: int = 4
+    lesson_every: int = 3
     lesson_size: int = 4
-    dropout: float = 0.1
+    dropped: float = 0.1
+    finding_every: int = 4
+    finding_size: int = 28
+    blend: float = 1.0
     seed: int = 0
 
 
-QUICK = Recipe(steps=60, vocabulary=1000, batch_tokens=1024, bank=256, new_rate=3e-3)
+QUICK = Recipe(steps=60, added=1000, batch_tokens=1024, bank=256, body_rate=2e-4, new_rate=3e-3)
 """A trial run of a minute or two, on a few hundred pairs."""
 
 
-@dataclass(slots=True)
-class Texts:
-    """One kind of training text: token ids, those of its English side, its target's row."""
+def streamed(pairs: Sequence[Pair], tokens: int, rng: random.Random) -> Iterator[list[Pair]]:
+    """Yield batches of pairs of about one length for ever, reshuffled at each pass.
 
-    ids: list[list[int]]
-    english: list[list[int]]
-    target: NDArray[np.int64]
+    A batch has about ``tokens`` tokens a side; bytes tell how many a text has in any script.
+    """
 
-    def batches(self, tokens: int, rng: random.Random) -> Iterator[tuple[list[int], int]]:
-        """Yield (indices, padded length) for ever, reshuffled at each pass."""
-        while True:
-            buckets: dict[int, list[int]] = {length: [] for length in LENGTHS}
-            order = list(range(len(self.ids)))
-            rng.shuffle(order)
-            ready = []
-            for i in order:
-                length = next(n for n in LENGTHS if n >= len(self.ids[i]))
-                buckets[length].append(i)
-                if len(buckets[length]) * length >= tokens:
-                    ready.append((buckets[length], length))
-                    buckets[length] = []
-            ready += [(b, n) for n, b in buckets.items() if len(b) * n * 4 >= tokens]
-            if not ready:  # a tiny corpus: whatever there is
-                ready = [(b, n) for n, b in buckets.items() if b]
+    def length(pair: Pair) -> int:
+        return max(len(pair.foreign.encode()), len(pair.english.encode())) // 3 + 4
+
+    while True:
+        order = list(pairs)
+        rng.shuffle(order)
+        for start in range(0, len(order), 4096):
+            ready: list[list[Pair]] = [[]]
+            for pair in sorted(order[start : start + 4096], key=length):
+                if ready[-1] and (len(ready[-1]) + 1) * length(pair) > tokens:
+                    ready.append([])
+                ready[-1].append(pair)
             rng.shuffle(ready)
             yield from ready
 
 
-def loss_of(
-    student: torch.Tensor, teacher: torch.Tensor, bank: torch.Tensor, recipe: Recipe
+def imitation_loss(
+    student: torch.Tensor, teacher: torch.Tensor, others: torch.Tensor, recipe: Recipe
 ) -> torch.Tensor:
-    """Cosine distance to the teacher, plus KL between both rankings of a bank of texts."""
+    """Cosine distance to the teacher, plus KL between both rankings of other texts."""
     cosine = 1 - (student * teacher).sum(1).mean()
-    others = torch.cat([teacher, bank])
     wanted = torch.softmax(teacher @ others.T / recipe.temperature, dim=1)
     ranked = torch.log_softmax(student @ others.T / recipe.temperature, dim=1)
     ranking = torch.nn.functional.kl_div(ranked, wanted, reduction="batchmean")
-    return recipe.cosine_weight * cosine + recipe.ranking_weight * ranking
+    return recipe.cosine_weight * cosine + ranking
 
 
 def token_loss(
-    student: torch.Tensor, mask: torch.Tensor, teacher: torch.Tensor, teacher_mask: torch.Tensor
+    student: torch.Tensor, mask: torch.Tensor, teacher: Sequence[Encoding]
 ) -> torch.Tensor:
-    """One minus the mean over teacher tokens of the best cosine with a student token.
+    """One minus the mean over the teacher's tokens of the best cosine with a student's token.
 
     This is ColBERT's MaxSim (Khattab & Zaharia 2020) between translations: it keeps the
     token vectors of both languages in one space, which late interaction needs.
     """
-    a = torch.nn.functional.normalize(teacher, dim=-1)
+    a = torch.nn.utils.rnn.pad_sequence(
+        [torch.from_numpy(encoding.tokens) for encoding in teacher], batch_first=True
+    )
     b = torch.nn.functional.normalize(student, dim=-1)
     best = (a @ b.transpose(1, 2)).masked_fill(mask[:, None, :] == 0, -1).amax(2)
-    weight = teacher_mask.float()
-    return 1 - ((best * weight).sum(1) / weight.sum(1)).mean()
+    sizes = torch.tensor([len(encoding.tokens) for encoding in teacher])
+    inside = torch.arange(a.shape[1]) < sizes[:, None]
+    return 1 - ((best * inside).sum(1) / sizes.clamp(min=1)).mean()
 
 
 def train(
     student: Student,
-    teacher: Any,
-    kinds: dict[str, Texts],
-    targets: NDArray[np.float16],
+    teacher: SentenceTransformerEncoder,
+    kinds: Mapping[str, Sequence[Pair]],
     recipe: Recipe,
     lessons: Sequence[Lesson] = (),
 ) -> list[float]:
-    """Train the student; returns the distillation loss of every step."""
+    """Train the student; returns every step's loss of imitation on the foreign side."""
     rng = random.Random(recipe.seed)
-    generator = np.random.default_rng(recipe.seed)
-    body = [p for p in student.body.parameters() if p.requires_grad]
-    master = [torch.nn.Parameter(p.detach().float()) for p in body]
+    body = list(student.wide.values())
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(master, lr=recipe.body_rate, weight_decay=0.01, fused=True),
+        torch.optim.AdamW(
+            body, lr=recipe.body_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        ),
         torch.optim.SparseAdam(
-            [
-                {"params": [student.old.weight], "lr": recipe.old_rate},
-                {"params": [student.new.weight], "lr": recipe.new_rate},
-            ]
+            [student.words.weight], lr=recipe.new_rate if recipe.added else recipe.word_rate
         ),
     ]
     peaks = [[g["lr"] for g in o.param_groups] for o in optimizers]
-    streams = {n: t.batches(recipe.batch_tokens, rng) for n, t in kinds.items() if t.ids}
-    shares = [(n, s) for n, s in recipe.shares if n in streams]
-    seen = {n: 0.0 for n, _ in shares}
+    shares = [(kind, share) for kind, share in recipe.shares if kinds.get(kind)]
+    streams = {kind: streamed(kinds[kind], recipe.batch_tokens, rng) for kind, _ in shares}
+    seen = {kind: 0.0 for kind, _ in shares}
     courses = batches(lessons, recipe.lesson_size, rng)
+    mixed = batches(lessons, recipe.finding_size, rng)
+    banks = {asked: torch.zeros(0, teacher.dimension) for asked in (True, False)}
     losses: list[float] = []
     learnt: list[float] = []
     start = time.monotonic()
@@ -175,40 +179,39 @@ def train(
         for optimizer, rates in zip(optimizers, peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = peak * min((done + 1e-3) / recipe.warmup, 1.0) * (1 - done)
-        name = min(shares, key=lambda kind: seen[kind[0]] / kind[1])[0]  # the one most behind
-        indices, length = next(streams[name])
-        seen[name] += len(indices) * length
-        ids, mask = padded([kinds[name].ids[i] for i in indices], length)
-        wanted = torch.tensor(targets[kinds[name].target[indices]]).float()
-        sample = torch.tensor(targets[generator.integers(0, len(targets), recipe.bank)]).float()
-        vectors, tokens = student(ids, mask)
-        loss = loss_of(vectors, wanted, sample, recipe)
-        if length <= 64 and name != "dictionary" and rng.random() < recipe.token_steps:
-            english = [kinds[name].english[i] for i in indices]
-            longest = max(map(len, english))
-            e_ids, e_mask = padded(english, next(n for n in LENGTHS if n >= longest))
-            with torch.no_grad():
-                states = teacher(input_ids=e_ids, attention_mask=e_mask).last_hidden_state.float()
-            loss = loss + recipe.token_weight * token_loss(tokens, mask, states, e_mask)
+        kind = min(shares, key=lambda share: seen[share[0]] / share[1])[0]  # the one most behind
+        pairs = next(streams[kind])
+        sentences = kind == "sentences"
+        asked = kind != "windows" and not (sentences and rng.random() < recipe.as_passages)
+        taught = teacher.encode([pair.english for pair in pairs], question=asked)
+        wanted = torch.from_numpy(np.stack([encoding.vector for encoding in taught]))
+        others = torch.cat([wanted, banks[asked]])
+        banks[asked] = others[: recipe.bank]
+        vectors, tokens, mask = student.encode(student.ids([pair.foreign for pair in pairs]))
+        seen[kind] += mask.numel()
+        loss = imitation_loss(vectors, wanted, others, recipe)
         losses.append(float(loss.detach()))
+        if rng.random() < recipe.english_steps:
+            english, _, _ = student.encode(student.ids([pair.english for pair in pairs]))
+            own = imitation_loss(english, wanted, others, recipe)
+            loss = loss + recipe.english_weight * own
+        if sentences and rng.random() < recipe.token_steps:
+            loss = loss + recipe.token_weight * token_loss(tokens, mask, taught)
         if lessons and len(losses) % recipe.lesson_every == 0:
-            student.set_dropout(recipe.dropout)
-            course = [drop_words(x, recipe.dropout, rng) for x in next(courses)]
+            course = [drop_words(lesson, recipe.dropped, rng) for lesson in next(courses)]
             lesson = lesson_loss(course, student.encode)
-            student.set_dropout(0.0)
             learnt.append(float(lesson.detach()))
             loss = loss + lesson
+        if lessons and len(losses) % recipe.finding_every == 0:
+            finding = finding_loss(next(mixed), student.encode, rng)
+            loss = loss if finding is None else loss + finding
         loss.backward()  # type: ignore[no-untyped-call]
-        for wide, narrow in zip(master, body, strict=True):
-            wide.grad = narrow.grad.float() if narrow.grad is not None else None
-            narrow.grad = None
-        torch.nn.utils.clip_grad_norm_(master, 1.0)
+        student.gather()
+        torch.nn.utils.clip_grad_norm_(body, 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        with torch.no_grad():
-            for wide, narrow in zip(master, body, strict=True):
-                narrow.copy_(wide)
+        student.spread()
         bar.update(int(done * 100) - bar.n)
         shown = {"loss": losses[-50:]} | ({"lessons": learnt[-12:]} if learnt else {})
         bar.set_postfix({k: f"{np.mean(v):.3f}" for k, v in shown.items()}, refresh=False)
@@ -239,25 +242,26 @@ def distill(
     *,
     out: Path,
     teacher: Path,
-    resume: Path | None = None,
+    start: Path | None = None,
     dictionary: Sequence[Pair] = (),
     documents: str = "",
-    lessons: Path | None = None,
-    test_lessons: Path | None = None,
+    lessons: Sequence[Path] = (),
+    test_lessons: Sequence[Path] = (),
     recipe: Recipe | None = None,
     hold_out: int = 200,
 ) -> Report:
-    """Teach ``teacher``'s network the language of ``sentences`` and save it in ``out``.
+    """Teach the network in ``start``, by default the teacher's own, and save it in ``out``.
 
-    ``documents`` is the beginning of the origins whose lines are in document order; their
-    neighbouring lines are joined to passages. ``lessons`` is a folder of texts with
-    questions (see index.distill.lessons). ``resume`` is a folder that an earlier
-    distillation made from this teacher, to go on from. ``hold_out`` sentences are kept
-    from training and measured. ``out`` becomes a sentence-transformers folder with
-    weights in float16.
+    It learns to give both sides of ``sentences`` and ``dictionary`` the vector that the
+    teacher, with its prompts, gives the English one. ``documents`` is the beginning of the
+    origins whose lines are in document order; their neighbouring lines are joined to
+    passages. ``lessons`` are folders of texts with questions (see index.distill.lessons).
+    ``hold_out`` sentences are kept from training and measured. ``out`` becomes a
+    sentence-transformers folder without prompts, with weights in float16.
 
     Raises:
-        InputError: there are too few pairs, or the teacher has no WordPiece vocabulary.
+        InputError: there are too few pairs, or a model is not of the kind that is needed.
+        ModelError: the teacher cannot be loaded.
     """
     recipe = recipe or Recipe()
     rng = random.Random(recipe.seed)
@@ -271,93 +275,60 @@ def distill(
     ]
     if len(kept) < 100:
         raise InputError(f"{len(kept)} usable pairs: at least 100 beside the held-out ones needed")
-    joined = windows(ordered, rng)
-    asking = [p for p in kept if p.english.endswith("?") and len(p.english.split()) >= 5]
-
-    for folder in (teacher, resume or teacher):
-        if not (folder / "tokenizer.json").is_file():
-            raise InputError(f"{folder} is no folder of a sentence-transformers model")
-    old = Tokenizer.from_file(str(teacher / "tokenizer.json"))
-    if not isinstance(old.model, models.WordPiece):
-        raise InputError(f"{teacher}: the teacher needs a WordPiece vocabulary")
-    old.no_padding()
-    old.no_truncation()
-    frozen = Vectoriser(network(teacher))
-    if resume is None:
-        tokenizer = extend_vocabulary(
-            old, (p.foreign for p in (*kept, *dictionary)), recipe.vocabulary
+    if not teacher.is_dir():
+        raise InputError(f"{teacher} is no folder of a sentence-transformers model")
+    student = Student(start or teacher)
+    model = SentenceTransformerEncoder(teacher)
+    if model.dimension != student.words.embedding_dim:
+        raise InputError(
+            f"{start}: vectors of {student.words.embedding_dim} dimensions, the teacher's have"
+            f" {model.dimension}"
         )
-        student = new_student(teacher, old, tokenizer, [*kept, *dictionary])
-    else:
-        tokenizer = Tokenizer.from_file(str(resume / "tokenizer.json"))
-        body = network(resume)
-        table = body.embeddings.word_embeddings.weight.float().numpy()
-        student = Student(body, *np.split(table, [old.get_vocab_size()]))
-
-    texts = list(dict.fromkeys(p.english for p in (*kept, *dictionary, *joined)))
-    row = {text: i for i, text in enumerate(texts)}
-
-    def kind(pairs: Sequence[Pair], side: str) -> Texts:
-        english = [p.english for p in pairs]
-        return Texts(
-            encoded(tokenizer, [getattr(p, side) for p in pairs]),
-            encoded(old, english),
-            np.asarray([row[text] for text in english], np.int64),
-        )
-
-    def once(pairs: Sequence[Pair]) -> list[Pair]:
-        return list({p.english: p for p in pairs}.values())
-
-    targets = frozen(encoded(old, texts)).astype(np.float16)
+    if recipe.added:
+        extend(student, kept, dictionary, recipe.added)
     kinds = {
-        "sentences": kind(kept, "foreign"),
-        "questions": kind(asking, "foreign"),
-        "dictionary": kind(dictionary, "foreign"),
-        "windows": kind(joined, "foreign"),
-        "english": kind(once(kept), "english"),
-        "english questions": kind(once(asking), "english"),
-        "english windows": kind(joined, "english"),
+        "sentences": kept,
+        "questions": [p for p in kept if p.english.endswith("?") and len(p.english.split()) >= 5],
+        "dictionary": dictionary,
+        "windows": windows(ordered, rng),
     }
-    learning = read_lessons(lessons, tokenizer) if lessons else []
-    testing = read_lessons(test_lessons, tokenizer) if test_lessons else []
-    wanted = frozen(encoded(old, [p.english for p in held]))
-    asked = encoded(tokenizer, [p.foreign for p in held])
+    learning = read_lessons(lessons, student.tokenizer)
+    testing = read_lessons(test_lessons, student.tokenizer)
+    copy_frame(start or teacher, out)  # now: it may fail
+    wanted = model.questions([pair.english for pair in held])
 
     def measured() -> tuple[float, float]:
         with torch.inference_mode():
             answered = right_first(testing, student.encode) if testing else 0.0
-        return recall_at_1(student.vectors(asked), wanted), answered
+        return recall_at_1(student.vectors([pair.foreign for pair in held]), wanted), answered
 
     before = measured()
-    losses = train(student, frozen.body, kinds, targets, recipe, learning)
+    first = {name: weight.clone() for name, weight in student.weights().items()}
+    losses = train(student, model, kinds, recipe, learning)
+    student.blend(first, recipe.blend)
     recall, answered = zip(before, measured(), strict=True)
-    save(student, tokenizer, teacher, out)
+    write_network(out, student.weights(), student.body.config, student.tokenizer)
     return Report(losses, recall, answered if testing else None)
 
 
-def network(folder: Path) -> Any:
-    """A model's network in bfloat16, its word table frozen: the student has its own."""
-    from transformers import AutoModel
-
-    found = AutoModel.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="eager")
-    found.embeddings.word_embeddings.weight.requires_grad_(False)
-    return found.eval()
-
-
-def new_student(
-    teacher: Path, old: Tokenizer, extended: Tokenizer, pairs: Sequence[Pair]
-) -> Student:
-    """The teacher's network with rows for the pieces that ``extended`` adds to ``old``."""
-    body = network(teacher)
-    table = body.embeddings.word_embeddings.weight.float().numpy()
-    first, size = old.get_vocab_size(), extended.get_vocab_size()
-    new = sorted((i, piece) for piece, i in extended.get_vocab().items() if i >= first)
-    short = [p for p in pairs if max(len(p.foreign), len(p.english)) < 200]
+def extend(
+    student: Student, sentences: Sequence[Pair], dictionary: Sequence[Pair], size: int
+) -> None:
+    """Add word pieces of the foreign side, with vectors of the English ones they translate."""
+    old = student.tokenizer
+    new = extend_vocabulary(old, (p.foreign for p in (*sentences, *dictionary)), size)
+    first = old.get_vocab_size()
+    added = [new.id_to_token(i) for i in range(first, new.get_vocab_size())]
+    if not added:
+        return
+    short = [p for p in sentences if max(len(p.foreign), len(p.english)) < 200][:ALIGNED]
+    table = student.words.weight.detach()
     rows = initial_rows(
-        table,
+        table.numpy(),
         first,
-        size - first,
-        translate_pieces(*aligned(short, extended, old)),
-        encoded(old, [piece.removeprefix("##") for _, piece in new], special=False),
+        len(added),
+        translate_pieces(*aligned([*short, *dictionary], new, old)),
+        encoded(old, [piece.replace("▁", " ").strip() for piece in added], special=False),
     )
-    return Student(body, table, rows)
+    student.tokenizer = new
+    student.set_table(torch.cat([table, torch.from_numpy(rows)]))

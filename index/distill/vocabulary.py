@@ -1,39 +1,61 @@
-"""New word pieces for a WordPiece vocabulary, and where their vectors start."""
+"""New word pieces for a Unigram vocabulary, and where their vectors start."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, models, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from index.distill.pairs import Pair
+from index.errors import InputError
 from index.vectors import FloatMatrix
 
 WINDOW = 256
 """Texts are cut at so many tokens."""
+SHARE = 0.01
+"""What a language has of the text that XLM-R's vocabulary of a hundred was made from."""
 
 
-def extend_vocabulary(teacher: Tokenizer, texts: Iterable[str], size: int) -> Tokenizer:
-    """Return the teacher's tokenizer with up to ``size`` word pieces of ``texts`` added."""
-    fresh = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    fresh.normalizer, fresh.pre_tokenizer = teacher.normalizer, teacher.pre_tokenizer
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size * 2, min_frequency=3, limit_alphabet=200, show_progress=False
-    )
-    fresh.train_from_iterator(texts, trainer)
-    spec = json.loads(teacher.to_str())
+def extend_vocabulary(known: Tokenizer, texts: Iterable[str], size: int) -> Tokenizer:
+    """Return a Unigram tokenizer with up to ``size`` pieces of ``texts`` added, the likeliest.
+
+    The pieces that it has keep their ids. The new ones are as likely as if SHARE of all text
+    were in their language: so texts in the languages that it knows change little.
+
+    Raises:
+        InputError: it is of another kind.
+    """
+    spec = json.loads(known.to_str())
+    if spec["model"]["type"] != "Unigram":
+        raise InputError(
+            f"a vocabulary of the kind {spec['model']['type']} cannot be extended, only Unigram"
+        )
     vocabulary = spec["model"]["vocab"]
-    pieces = sorted(fresh.get_vocab().items(), key=lambda item: item[1])
-    new = [piece for piece, _ in pieces if piece not in vocabulary][:size]
-    for piece in new:
-        vocabulary[piece] = len(vocabulary)
-    extended = Tokenizer.from_str(json.dumps(spec))
-    extended.no_padding()
-    extended.no_truncation()
-    return extended
+    if len(vocabulary) != known.get_vocab_size():
+        raise InputError("a tokenizer with tokens outside its vocabulary cannot be extended")
+    fresh = Tokenizer(models.Unigram())
+    fresh.normalizer = known.normalizer or normalizers.Sequence([])
+    fresh.pre_tokenizer = pre_tokenizers.Sequence(
+        [known.pre_tokenizer, pre_tokenizers.Punctuation("isolated")]  # no pieces like "end."
+    )
+    unknown = vocabulary[spec["model"]["unk_id"]][0]
+    plain = [fresh.normalizer.normalize_str(text) for text in texts]
+    trainer = trainers.UnigramTrainer(
+        vocab_size=2 * size + len(set().union(*plain)),  # every character must have its place
+        unk_token=unknown,
+        special_tokens=[unknown],
+        show_progress=False,
+    )
+    fresh.train_from_iterator(plain, trainer)
+    had = {piece for piece, _ in vocabulary}
+    found = json.loads(fresh.to_str())["model"]["vocab"]
+    new = sorted((f for f in found if f[0] not in had), key=lambda f: -f[1])
+    vocabulary += [(piece, score + math.log(SHARE)) for piece, score in new[:size]]
+    return Tokenizer.from_str(json.dumps(spec))
 
 
 def translate_pieces(

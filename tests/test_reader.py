@@ -1,0 +1,156 @@
+"""The reader: taught on a few texts, saved, loaded, and asked to read."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from index.distill.reader import Page, Pupil, Recipe, examples, main, material, teach
+from index.embed import BUNDLED, SentenceTransformerEncoder
+from index.late import sentence_of_tokens
+from index.reader import LOWER, Reader, best_span, upper_half
+from tests.test_distill import lessons_folder
+
+
+@pytest.fixture(scope="module")
+def encoder() -> SentenceTransformerEncoder:
+    return SentenceTransformerEncoder(BUNDLED, halfway=True)
+
+
+@pytest.fixture(scope="module")
+def lessons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lessons_folder(tmp_path_factory.mktemp("reader") / "lessons", 8, random.Random(3))
+
+
+def test_a_taught_reader_reads(
+    encoder: SentenceTransformerEncoder, lessons: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "new" / "reader.safetensors"
+    losses = teach([lessons], file, encoder=encoder, recipe=Recipe(steps=40, batch=6))
+    assert len(losses) == 40
+    assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
+    assert file.stat().st_size < 5e6
+    reader = Reader(encoder.network.encoder.layer, file)
+    pages, asked = material([lessons], encoder)
+    assert {page.text for page in pages} == set(range(8))
+    question = asked[0]
+    readings = reader.read(
+        question.encoding,
+        [page.encoding for page in pages],
+        [sentence_of_tokens(page.passage, page.encoding) for page in pages],
+    )
+    assert len(readings) == len(pages)
+    for page, reading in zip(pages, readings, strict=True):
+        assert reading.sentences.shape == (len(page.passage.sentences),)
+        assert np.isfinite(reading.sentences).all()
+        best = page.passage.sentences[int(reading.sentences.argmax())]
+        start, end = (at + page.passage.start for at in reading.span)
+        assert best.start <= start < end <= best.end
+    alone = reader.read(question.encoding, [pages[0].encoding], [pages[0].sentences])[0]
+    np.testing.assert_allclose(alone.sentences, readings[0].sentences, atol=0.1)
+
+
+def changed(encoder: SentenceTransformerEncoder) -> Pupil:
+    """A pupil whose changes and heads are not nothing, as after some teaching."""
+    torch.manual_seed(0)
+    layers = copy.deepcopy(encoder.network.encoder.layer[LOWER:])
+    pupil = Pupil(layers, encoder.dimension, 0.1)
+    with torch.no_grad():
+        for name, weight in pupil.named().items():
+            weight += torch.randn_like(weight) * (0.02 if name.endswith(".b") else 0.05)
+    return pupil.eval()
+
+
+def test_saved_changes_read_as_the_pupil_does(
+    encoder: SentenceTransformerEncoder, lessons: Path, tmp_path: Path
+) -> None:
+    pages, asked = material([lessons], encoder)
+    untouched = encoder.network.encoder.layer
+    pupil = changed(encoder)
+    file = tmp_path / "reader.safetensors"
+    save_file(pupil.weights(), file)
+    merged = upper_half(untouched, load_file(file))
+    plain = dict(untouched[LOWER:].named_parameters())
+    moved = {n for n, p in merged.named_parameters() if not torch.equal(p, plain[n])}
+    assert moved == {n.removesuffix(".a") for n in pupil.weights() if n.endswith(".a")}
+    with torch.inference_mode():
+        found, spans, _ = pupil([(asked[0].encoding, page) for page in pages[:4]])
+    readings = Reader(untouched, file).read(
+        asked[0].encoding, [p.encoding for p in pages[:4]], [p.sentences for p in pages[:4]]
+    )
+    scale = float(found[found.isfinite()].std())
+    first = len(asked[0].encoding.offsets)
+    for row, (page, reading) in enumerate(zip(pages, readings, strict=False)):
+        mine = found[row, : len(reading.sentences)].numpy()
+        np.testing.assert_allclose(reading.sentences, mine, atol=0.05 * scale)
+        best = int(reading.sentences.argmax())
+        inside = np.flatnonzero(page.sentences == best)
+        a, b = best_span(spans[row, first + inside].numpy())
+        assert reading.span == (
+            page.encoding.offsets[inside[a], 0],
+            page.encoding.offsets[inside[b], 1],
+        )
+
+
+def test_an_answer_is_the_tokens_and_sentences_that_hold_it(
+    encoder: SentenceTransformerEncoder, tmp_path: Path
+) -> None:
+    text = "Die alte Brücke wurde 1741 gebaut. Sie stürzte 1802 ein. Im Ort leben 300 Menschen."
+    (tmp_path / "bridge-de.de.txt").write_text(text, "utf-8")
+    rows = [
+        {"question": "When was the bridge built?", "answers": ["1741"]},
+        {"question": "How many people live there?", "answers": ["300 Menschen"], "sentence": text},
+        {"question": "Who built it?", "answers": []},
+        {"question": "What is the capital?", "answers": ["Paris"]},
+    ]
+    file = tmp_path / "bridge-de.questions.en.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    (page,), asked = material([tmp_path], encoder)
+    assert len(asked) == 3  # an answer that is not in the text teaches nothing
+    found = []
+    for question in asked[:2]:
+        sentences, tokens = question.right[0]
+        assert tokens is not None
+        span = slice(page.encoding.offsets[tokens[0], 0], page.encoding.offsets[tokens[1], 1])
+        found.append((sentences.tolist(), text[span].removesuffix(".")))
+    assert found == [([True, False, False], "1741"), ([False, False, True], "300 Menschen")]
+    assert asked[2].right == {}
+
+
+def test_each_question_is_read_with_a_page_that_answers_and_one_that_does_not(
+    encoder: SentenceTransformerEncoder, lessons: Path
+) -> None:
+    pages, asked = material([lessons], encoder)
+    stream = examples(pages, asked, Recipe(batch=4, both=1.0), random.Random(0))
+    for _ in range(40):
+        for question, (first, second) in next(stream):
+            assert (first in question.right) == bool(question.right)
+            assert second not in question.right
+    # A single page: nothing else to read, for ever.
+    one: list[Page] = [pages[0]]
+    alone = [question for question in asked if question.text == 0]
+    stream = examples(one, alone, Recipe(batch=4), random.Random(0))
+    assert {pair for _ in range(9) for _, pair in next(stream)} == {(0, 0)}
+
+
+def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    for options, said in (
+        ([str(nothing), "--out", str(tmp_path / "r")], "no NAME"),
+        ([str(nothing), "--out", str(nothing)], "is a folder"),
+        ([str(nothing), "--out", str(tmp_path / "r"), "--encoder", str(nothing)], "encoder"),
+    ):
+        with pytest.raises(SystemExit) as left:
+            main(options)
+        assert left.value.code == 2
+        told = capsys.readouterr().err
+        assert said in told
+        assert told.count("\n") == 1
