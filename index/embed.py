@@ -210,7 +210,8 @@ def _load(name: str, halfway: bool) -> Any:
     )
     if halfway:
         kept: dict[str, Any] = {}
-        model[0].auto_model.encoder.layer[LOWER - 1].register_forward_hook(
+        network: Any = model[0].auto_model
+        network.encoder.layer[LOWER - 1].register_forward_hook(
             lambda _layer, _inputs, out: kept.update(lower=out)
         )
         model[0].register_forward_hook(lambda _module, _inputs, out: {**out, **kept})

@@ -193,7 +193,7 @@ def needed(tokenizer: Tokenizer, texts: Iterable[str]) -> NDArray[np.float64]:
         found = tokenizer.encode_batch(once[start : start + 20_000], add_special_tokens=False)
         ids = np.fromiter((i for encoding in found for i in encoding.ids), np.int64)
         counts += np.bincount(ids, minlength=len(counts))
-    return counts / max(1.0, counts.sum())
+    return np.asarray(counts / max(1.0, counts.sum()), np.float64)
 
 
 def choose(packed: Packed, need: NDArray[np.float64], size: int) -> list[int]:

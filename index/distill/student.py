@@ -54,7 +54,7 @@ class Student:
 
     def set_table(self, rows: torch.Tensor) -> None:
         """Use other word vectors, (pieces, dimension)."""
-        self.words = torch.nn.Embedding.from_pretrained(
+        self.words = torch.nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
             rows.float().clone(), freeze=False, padding_idx=self.padding, sparse=True
         )
 

@@ -318,7 +318,7 @@ def extend(
     old = student.tokenizer
     new = extend_vocabulary(old, (p.foreign for p in (*sentences, *dictionary)), size)
     first = old.get_vocab_size()
-    added = [new.id_to_token(i) for i in range(first, new.get_vocab_size())]
+    added = [str(new.id_to_token(i)) for i in range(first, new.get_vocab_size())]
     if not added:
         return
     short = [p for p in sentences if max(len(p.foreign), len(p.english)) < 200][:ALIGNED]
