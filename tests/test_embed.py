@@ -47,7 +47,8 @@ def test_translations_lie_close(bot: Chatbot) -> None:
             "Tomatoes need a lot of sun.",
         ]
     )
-    assert german @ english > 0.7 > german @ other + 0.2
+    assert german @ english > 0.8
+    assert german @ english > german @ other + 0.15
 
 
 def test_the_bundled_model_is_small() -> None:
