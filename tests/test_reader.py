@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from index.distill.reader import Page, Pupil, Recipe, examples, main, material, teach
 from index.embed import BUNDLED, SentenceTransformerEncoder
 from index.late import sentence_of_tokens
-from index.reader import LOWER, Reader, best_span, upper_half
-from tests.test_distill import lessons_folder
+from index.reader import LOWER, Reader, joined, run, states_of, upper_half
+from tests.test_distill import DOES, WHAT, WHERE, WHO
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +27,31 @@ def encoder() -> SentenceTransformerEncoder:
 
 @pytest.fixture(scope="module")
 def lessons(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return lessons_folder(tmp_path_factory.mktemp("reader") / "lessons", 8, random.Random(3))
+    """Eight texts of five sentences, with questions about who does it and one about the sea."""
+    folder, rng = tmp_path_factory.mktemp("lessons"), random.Random(3)
+    for n in range(8):
+        told = rng.sample(list(product(*(part.values() for part in (WHO, DOES, WHAT, WHERE)))), 5)
+        who = [f"{person[0].upper()}{person[1:]}" for person, *_ in told]
+        did = [" ".join(rest) for _, *rest in told]
+        text = " ".join(f"{a} {b}." for a, b in zip(who, did, strict=True))
+        rows: list[dict[str, object]] = [
+            {"question": f"Who {b}?", "answers": [a], "sentence": f"{a} {b}."}
+            for a, b in zip(who, did, strict=True)
+        ]
+        rows.append({"question": "Why is the sea salty?"})
+        (folder / f"t{n}.en.txt").write_text(text, "utf-8")
+        lines = "\n".join(map(json.dumps, rows))
+        (folder / f"t{n}.questions.en.jsonl").write_text(lines, "utf-8")
+    return folder
 
 
 def test_a_taught_reader_reads(
     encoder: SentenceTransformerEncoder, lessons: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "new" / "reader.safetensors"
-    losses = teach([lessons], file, encoder=encoder, recipe=Recipe(steps=40, batch=6))
-    assert len(losses) == 40
+    recipe = Recipe(steps=30, batch=4, rate=2e-3, head_rate=1e-2)
+    losses = teach([lessons], file, encoder=encoder, recipe=recipe)
+    assert len(losses) == 30
     assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
     assert file.stat().st_size < 5e6
     reader = Reader(encoder.network.encoder.layer, file)
@@ -80,23 +97,24 @@ def test_saved_changes_read_as_the_pupil_does(
     plain = dict(untouched[LOWER:].named_parameters())
     moved = {n for n, p in merged.named_parameters() if not torch.equal(p, plain[n])}
     assert moved == {n.removesuffix(".a") for n in pupil.weights() if n.endswith(".a")}
+    question = states_of(asked[0].encoding)
+    x, mask, _ = joined(
+        [question] * 4,
+        [states_of(page.encoding) for page in pages[:4]],
+        [page.sentences for page in pages[:4]],
+        dict(pupil.begin),
+    )
     with torch.inference_mode():
-        found, spans, _ = pupil([(asked[0].encoding, page) for page in pages[:4]])
+        mine, theirs, unchanged = (
+            run(layers, x, mask)[mask] for layers in (pupil.layers, merged, untouched[LOWER:])
+        )
+        found, _, _ = pupil([(asked[0].encoding, page) for page in pages[:4]])
+    assert (mine - theirs).norm() < 0.05 * (mine - unchanged).norm()
     readings = Reader(untouched, file).read(
         asked[0].encoding, [p.encoding for p in pages[:4]], [p.sentences for p in pages[:4]]
     )
-    scale = float(found[found.isfinite()].std())
-    first = len(asked[0].encoding.offsets)
-    for row, (page, reading) in enumerate(zip(pages, readings, strict=False)):
-        mine = found[row, : len(reading.sentences)].numpy()
-        np.testing.assert_allclose(reading.sentences, mine, atol=0.05 * scale)
-        best = int(reading.sentences.argmax())
-        inside = np.flatnonzero(page.sentences == best)
-        a, b = best_span(spans[row, first + inside].numpy())
-        assert reading.span == (
-            page.encoding.offsets[inside[a], 0],
-            page.encoding.offsets[inside[b], 1],
-        )
+    for row, reading in zip(found.numpy(), readings, strict=True):
+        np.testing.assert_allclose(reading.sentences, row, atol=0.02)
 
 
 def test_an_answer_is_the_tokens_and_sentences_that_hold_it(
@@ -140,13 +158,13 @@ def test_each_question_is_read_with_a_page_that_answers_and_one_that_does_not(
     assert {pair for _ in range(9) for _, pair in next(stream)} == {(0, 0)}
 
 
-def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    nothing = tmp_path / "nothing"
-    nothing.mkdir()
+def test_bad_input_is_one_line(
+    lessons: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for options, said in (
-        ([str(nothing), "--out", str(tmp_path / "r")], "no NAME"),
-        ([str(nothing), "--out", str(nothing)], "is a folder"),
-        ([str(nothing), "--out", str(tmp_path / "r"), "--encoder", str(nothing)], "encoder"),
+        ([str(tmp_path), "--out", str(tmp_path / "r")], "no NAME"),
+        ([str(lessons), "--out", str(tmp_path)], "is a folder"),
+        ([str(lessons), "--out", str(tmp_path / "r"), "--encoder", str(lessons)], "the encoder"),
     ):
         with pytest.raises(SystemExit) as left:
             main(options)
