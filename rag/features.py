@@ -46,7 +46,7 @@ CONFIDENCE_FEATURES = (
 CONFIDENCE_INPUTS = (*CONFIDENCE_FEATURES, "across", "unmet")
 """across: question and document differ in language, where scores are lower;
 unmet: the question asks for one of KINDS, and the sentence does not offer it."""
-READ = 5
+READ = 3
 """Passages that the reader reads, the best ones of the search."""
 UNREAD, SUREST = -12.0, 12.0
 """What a sentence's reading is between; the former where its passage was not read."""
