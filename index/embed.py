@@ -6,9 +6,11 @@ is one name away; it is loaded by that library, prompts included.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +54,10 @@ class Encoder(Protocol):
     def window(self) -> int: ...
     @property
     def languages(self) -> frozenset[str] | None: ...
+    @property
+    def prompts(self) -> Mapping[str, str]: ...
+    @property
+    def weights(self) -> str: ...
     def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
     def passages(self, texts: Sequence[str], *, progress: str = "") -> FloatMatrix: ...
     def questions(self, texts: Sequence[str]) -> FloatMatrix: ...
@@ -88,6 +94,27 @@ class SentenceTransformerEncoder:
     def dimension(self) -> int:
         return int(self._model.get_embedding_dimension() or 0)
 
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """What is put before passages and questions."""
+        return {kind: self._prompt(kind) for kind in ("document", "query")}
+
+    @cached_property
+    def weights(self) -> str:
+        """16 hexadecimal digits that change with any weight or word piece of the model.
+
+        Weights count as bfloat16, in which some processors load them and others do not.
+        """
+        import torch
+
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self._model.state_dict().items()):
+            short = tensor.detach().to(torch.bfloat16).contiguous().view(torch.int16)
+            digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+            digest.update(short.numpy().tobytes())
+        digest.update(json.dumps(sorted(self._model.tokenizer.get_vocab().items())).encode())
+        return digest.hexdigest()[:16]
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens not counted, nothing truncated."""
         with self._lock:
@@ -121,7 +148,13 @@ class SentenceTransformerEncoder:
 
     def _vectors(self, texts: Sequence[str], kind: str, progress: str) -> FloatMatrix:
         out = np.zeros((len(texts), self.dimension), np.float32)
-        bar = tqdm(total=len(texts), desc=progress, disable=None if progress else True, delay=1)
+        bar = tqdm(
+            total=len(texts),
+            desc=progress,
+            leave=False,
+            disable=None if progress else True,
+            delay=1,
+        )
         with bar, self._lock:
             for batch in self._batches(texts):
                 out[batch] = self._model.encode(

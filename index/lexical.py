@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,26 +136,27 @@ class Compounds:
     """Splits compounds into words that are known: "truppenaufmarsch" -> truppen, aufmarsch.
 
     A word is split only where both sides are known words of at least four letters,
-    with at most one linking element (s, es, n, en) between them; the longest last part wins, since
-    the head of a German compound stands last.
+    with at most one linking element (s, es, n, en) between them; the longest last part wins,
+    since the head of a German compound stands last.
     """
 
     LINKS = ("", "s", "es", "n", "en")
+    SHORTEST = 4
 
-    def __init__(self, known: Collection[str]) -> None:
+    def __init__(self, known: Container[str]) -> None:
         self._known = known
         self.parts = lru_cache(maxsize=200_000)(self._parts)
 
     def _parts(self, word: str) -> tuple[str, ...]:
         if len(word) < 9 or not word.isalpha():
             return ()
-        for cut in range(4, len(word) - 3):
+        for cut in range(self.SHORTEST, len(word) - self.SHORTEST + 1):
             tail = word[cut:]
             if tail not in self._known:
                 continue
             for link in self.LINKS:
                 head = word[:cut].removesuffix(link) if link else word[:cut]
-                if len(head) >= 4 and head in self._known:
+                if len(head) >= self.SHORTEST and head in self._known:
                     return (head, tail)
                 if link == "" and len(head) >= 9 and (deeper := self._parts(head)):
                     return (*deeper, tail)
@@ -165,14 +166,19 @@ class Compounds:
 def terms(text: str, language: str, compounds: Compounds | None = None) -> list[str]:
     """The index terms of a text: stems without stop words, and stems of compound parts."""
     stop = STOP_WORDS.get(language, frozenset())
-    found = []
+    found: list[str] = []
     for word in words(text):
-        if word in stop:
-            continue
-        found.append(stem(word, language))
-        if compounds is not None and language == "de":
-            found += [stem(part, language) for part in compounds.parts(word)]
+        if word not in stop:
+            found += word_terms(word, language, compounds)
     return found
+
+
+def word_terms(word: str, language: str, compounds: Compounds | None = None) -> Iterator[str]:
+    """The terms that a word of a text stands for: its stem, and those of its parts."""
+    yield stem(word, language)
+    if compounds is not None and language == "de":
+        for part in compounds.parts(word):
+            yield stem(part, language)
 
 
 def question_words(
@@ -207,47 +213,194 @@ def question_words(
     return found
 
 
+@dataclass(frozen=True)
+class Postings:
+    """Which words stand in which rows of a run of passages, and how often; never changed.
+
+    Words are kept as they are spelt, with their language: what they stand for as terms
+    (stems and parts of compounds) depends on the other words of the index.
+    """
+
+    words: tuple[tuple[str, str], ...]
+    """(language, word)"""
+    first: NDArray[np.int64]
+    """Where the rows of each word begin; one more entry ends the last."""
+    rows: NDArray[np.int32]
+    counts: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+    """The words of each row, without stop words."""
+
+    @classmethod
+    def of(cls, passages: Iterable[tuple[str, Sequence[str]]]) -> Self:
+        """From the language and the words of each passage."""
+        ids: dict[tuple[str, str], int] = {}
+        found: list[NDArray[np.int32]] = []
+        for language, spelt in passages:
+            stop = STOP_WORDS.get(language, frozenset())
+            row = [ids.setdefault((language, w), len(ids)) for w in spelt if w not in stop]
+            found.append(np.asarray(row, np.int32))
+        lengths = np.asarray([len(row) for row in found], np.int32)
+        word = np.concatenate(found) if found else np.zeros(0, np.int32)
+        row_of = np.repeat(np.arange(len(found), dtype=np.int32), lengths)
+        return cls._sorted(tuple(ids), word, row_of, np.ones(len(word), np.int32), lengths)
+
+    @classmethod
+    def _sorted(
+        cls,
+        words: tuple[tuple[str, str], ...],
+        word: NDArray[np.int32],
+        rows: NDArray[np.int32],
+        counts: NDArray[np.int32],
+        lengths: NDArray[np.int32],
+    ) -> Self:
+        """From (word, row, count) in any order; the counts of equal pairs are added."""
+        width = max(len(lengths), 1)
+        pairs, where = np.unique(word.astype(np.int64) * width + rows, return_inverse=True)
+        first = np.searchsorted(pairs, np.arange(len(words) + 1, dtype=np.int64) * width)
+        added = np.bincount(where, weights=counts, minlength=len(pairs))
+        rows = (pairs % width).astype(np.int32)
+        return cls(words, first.astype(np.int64), rows, added.astype(np.int32), lengths)
+
+    @classmethod
+    def merge(cls, parts: Sequence[Self], kept: Sequence[NDArray[np.bool_]]) -> Self:
+        """One run from several, in order, of the rows that are ``kept`` in each."""
+        ids: dict[tuple[str, str], int] = {}
+        word, rows, counts, start = [], [], [], 0
+        for part, keep in zip(parts, kept, strict=True):
+            new_row = np.cumsum(keep) - 1 + start
+            here = keep[part.rows]
+            old = np.repeat(np.arange(len(part.words)), np.diff(part.first))[here]
+            used, inverse = np.unique(old, return_inverse=True)
+            new = [ids.setdefault(part.words[i], len(ids)) for i in used]
+            word.append(np.asarray(new, np.int32)[inverse])
+            rows.append(new_row[part.rows[here]].astype(np.int32))
+            counts.append(part.counts[here])
+            start += int(keep.sum())
+        lengths = [part.lengths[keep] for part, keep in zip(parts, kept, strict=True)]
+        joined = map(np.concatenate, (word, rows, counts, lengths))
+        return cls._sorted(tuple(ids), *joined)
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """What a compound may be split into."""
+        return frozenset(word for _, word in self.words if len(word) >= Compounds.SHORTEST)
+
+    def of_word(self, word: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The rows that hold a word, and how often."""
+        span = slice(self.first[word], self.first[word + 1])
+        return self.rows[span], self.counts[span]
+
+
+class _Union:
+    """The words of several sets, without a copy of them, and the stop words of German."""
+
+    def __init__(self, sets: Sequence[frozenset[str]]) -> None:
+        self._sets = [STOP_WORDS["de"], *sets]
+
+    def __contains__(self, word: object) -> bool:
+        return any(word in words for words in self._sets)
+
+
+class Lexicon:
+    """Which words of a run of passages stand for which term."""
+
+    def __init__(self, postings: Postings, compounds: Compounds) -> None:
+        self.postings = postings
+        self._words: dict[str, list[int]] = {}
+        for i, (language, word) in enumerate(postings.words):
+            for term in word_terms(word, language, compounds):
+                self._words.setdefault(term, []).append(i)
+
+    def find(self, term: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The rows that hold a term, in order, and how often."""
+        found = [self.postings.of_word(word) for word in self._words.get(term, ())]
+        if not found:
+            return np.empty(0, np.int64), np.empty(0, np.float64)
+        if len(found) == 1:
+            return found[0][0].astype(np.int64), found[0][1].astype(np.float64)
+        rows = np.concatenate([rows for rows, _ in found]).astype(np.int64)
+        counts = np.concatenate([counts for _, counts in found])
+        unique, where = np.unique(rows, return_inverse=True)
+        return unique, np.asarray(np.bincount(where, weights=counts), np.float64)
+
+
 class KeywordIndex:
-    """BM25 over lists of terms (bm25s, Lucene's variant); rebuilt as a whole."""
+    """BM25 (Lucene's variant) over runs of passages, of which some rows may be gone.
 
-    def __init__(self, corpus: Sequence[Sequence[str]]) -> None:
-        import bm25s
+    What a compound splits into depends on all the words there are. With new words, the
+    terms are found anew; in a large index only when the words have become a good many more
+    (``GROWTH``), so that adding a document costs what the document does.
+    """
 
-        self._size = len(corpus)
-        self._ids: dict[str, int] = {}
-        ids = [[self._ids.setdefault(t, len(self._ids)) for t in row] for row in corpus]
-        counts = Counter(t for row in ids for t in set(row))
-        self._frequency = [counts[i] for i in range(len(self._ids))]
-        self._bm25: Any = None
-        if self._ids:
-            self._bm25 = bm25s.BM25(method="lucene", k1=K1, b=B)
-            self._bm25.index((ids, dict(self._ids)), show_progress=False)  # it adds to the dict
+    SMALL, GROWTH = 20_000, 1.05
+
+    def __init__(
+        self,
+        parts: Sequence[Postings],
+        alive: Sequence[NDArray[np.bool_]] | None = None,
+        earlier: KeywordIndex | None = None,
+    ) -> None:
+        self._size = sum(len(part.lengths) for part in parts)
+        alive = alive or [np.ones(len(part.lengths), np.bool_) for part in parts]
+        self._alive = np.concatenate([np.zeros(0, np.bool_), *alive])
+        self._count = int(self._alive.sum())
+        lengths = np.concatenate([np.zeros(0, np.int32), *(part.lengths for part in parts)])
+        mean = float(lengths[self._alive].mean()) if self._count else 0.0
+        self._norm = K1 * (1 - B + B * lengths / (mean or 1.0))
+        self._start = np.cumsum([0, *(len(part.lengths) for part in parts)])
+        self.vocabulary = sum(len(part.words) for part in parts)
+        ready: dict[int, Lexicon] = {}
+        self.compounds = Compounds(_Union([part.known for part in parts]))
+        self._terms_of = self.vocabulary
+        if earlier is not None:
+            same = [id(part) for part in parts] == [id(x.postings) for x in earlier._lexicons]
+            few = self.SMALL < self.vocabulary <= self.GROWTH * earlier._terms_of
+            if same or few:
+                ready = {id(lexicon.postings): lexicon for lexicon in earlier._lexicons}
+                self._terms_of = earlier._terms_of
+        self._lexicons: list[Lexicon] = [
+            ready.get(id(part)) or Lexicon(part, self.compounds) for part in parts
+        ]
+        self._find = lru_cache(maxsize=4096)(self._rows_of)
+
+    def _rows_of(self, term: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The rows that hold a term, and its part of their BM25 without the idf."""
+        found = [lexicon.find(term) for lexicon in self._lexicons]
+        rows = [rows + start for (rows, _), start in zip(found, self._start, strict=False)]
+        held = np.concatenate([np.empty(0, np.int64), *rows])
+        count = np.concatenate([np.empty(0, np.float64), *(counts for _, counts in found)])
+        held, count = held[self._alive[held]], count[self._alive[held]]
+        return held, count / (count + self._norm[held])
 
     def idf(self, term: str) -> float:
         """Inverse document frequency as in Lucene; of an unseen term, the highest."""
-        n = self._frequency[self._ids[term]] if term in self._ids else 0
-        return math.log(1 + (self._size - n + 0.5) / (n + 0.5))
+        return self._idf(len(self._find(term)[0]))
+
+    def _idf(self, n: int) -> float:
+        return math.log(1 + (self._count - n + 0.5) / (n + 0.5))
 
     def word_idf(self, choices: Mapping[str, float]) -> float:
         """The weight of a question's word: of its rarest term that the index has."""
-        return max((self.idf(t) for t in choices if t in self._ids), default=self.idf(""))
+        counts = [len(self._find(term)[0]) for term in choices]
+        return self._idf(min((n for n in counts if n), default=0))
 
     def scores(self, question: Sequence[Mapping[str, float]]) -> NDArray[np.float32]:
         """BM25 of a question's words, each by its best term, over the sum of their idf.
 
         So 1 means that a text holds every word of the question, in an index of any
-        size. Shape (texts,).
+        size. Shape (rows,); 0 for a row that is gone.
         """
         total = np.zeros(self._size, np.float32)
         mass = sum(self.word_idf(choices) for choices in question)
-        if not mass or self._bm25 is None:
+        if not mass:
             return total
         for choices in question:
-            known = [(t, weight) for t, weight in choices.items() if t in self._ids]
-            if known:
-                rows = [weight * self._bm25.get_scores([t]) for t, weight in known]
-                total += np.maximum.reduce(rows)
-        return np.asarray(total / mass, np.float32)
+            best = np.zeros(self._size, np.float32)
+            for term, weight in choices.items():
+                rows, share = self._find(term)
+                best[rows] = np.maximum(best[rows], weight * self.idf(term) * share)
+            total += best
+        return total / np.float32(mass)
 
     def coverage(
         self, texts: Sequence[Collection[str]], question: Sequence[Mapping[str, float]]
