@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from hashlib import blake2b, sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -226,6 +227,24 @@ class Snapshot:
                     return document
         raise self.damaged(f"the text of {record.source!r} is not what was written")
 
+    def contents(self, after: State | None = None) -> Iterator[tuple[Record, Document, list[Part]]]:
+        """Every document added after a state, with its passages; all that is read is checked."""
+        known = (after.last_document, after.last_passage) if after else (0, 0)
+        parts = self.parts("WHERE p.id > ?", known[1])
+        for record in self.records("WHERE id > ?", known[0]):
+            own = list(islice(parts, record.passages))
+            self.check_parts(record, own)
+            yield record, self.document(record), own
+        if next(parts, None) is not None:
+            raise self.damaged("it has passages of no document")
+
+    def check_parts(self, record: Record, parts: Sequence[Part]) -> None:
+        """Raise DamageError unless these are the passages that a document was added with."""
+        ids = range(record.first, record.first + record.passages)
+        complete = [(p.id, p.document) for p in parts] == [(i, record.id) for i in ids]
+        if not complete or total([], sum(p.digest for p in parts)) != record.digest:
+            raise self.damaged(f"the passages of {record.source!r} are not all there")
+
     def parts(self, where: str = "", *values: object) -> Iterator[Part]:
         """Passages' rows in the order of their ids."""
         for row in self.rows(f"{_PART} {where} ORDER BY p.id", *values):
@@ -279,14 +298,14 @@ class Database:
         if file.exists():
             return
         try:
-            _clear(new)
+            clear(new)
             cls._make(str(new), manifest).close()
             os.replace(new, file)
             _sync(folder)
         except OSError as error:
             raise InputError(f"{file} cannot be written: {error.strerror}") from None
         finally:
-            _clear(new)
+            clear(new)
 
     @staticmethod
     def _make(file: str, manifest: Mapping[str, str]) -> sqlite3.Connection:
@@ -551,6 +570,32 @@ def _write_state(db: sqlite3.Connection, state: State) -> None:
     db.execute(f"INSERT OR REPLACE INTO state VALUES (1, {marks})", (*state, seal(*state)))
 
 
+def replace(folder: Path, work: Path) -> None:
+    """Put the file of the folder ``work`` in the place of that of ``folder``, in one step.
+
+    Where SQLite still knows the old one, it is written into it: who reads goes on reading
+    what was there. The caller must be the one writer.
+    """
+    file, new = folder / FILE, work / FILE
+    try:
+        source, target = _connect(str(new)), _connect(str(file))
+        source.backup(target)
+        target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        rows = [list(db.execute(_STATE)) for db in (source, target)]
+        source.close()
+        target.close()
+        if rows[0] == rows[1]:
+            return
+    except sqlite3.Error:
+        pass
+    clear(file, only_beside=True)
+    try:
+        os.replace(new, file)
+        _sync(folder)
+    except OSError as error:
+        raise InputError(f"{file} cannot be written: {error.strerror}") from None
+
+
 def damaged(file: str, what: object) -> DamageError:
     folder = os.path.dirname(file)
     return DamageError(
@@ -592,11 +637,12 @@ def _size(file: Path) -> int:
     return 0
 
 
-def _clear(new: Path) -> None:
-    """Remove an index in the making, with what SQLite put beside it."""
-    for file in (new, *(new.with_name(f"{new.name}{end}") for end in ("-wal", "-shm", "-journal"))):
+def clear(file: Path, *, only_beside: bool = False) -> None:
+    """Remove a file of SQLite, with what that puts beside it."""
+    beside = [file.with_name(f"{file.name}{end}") for end in ("-wal", "-shm", "-journal")]
+    for one in beside if only_beside else [file, *beside]:
         with suppress(OSError):
-            file.unlink(missing_ok=True)
+            one.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

@@ -24,3 +24,7 @@ class Unreadable(Exception):
 
 class ModelError(BelegError):
     """An encoder or a language model cannot be loaded or does not fit the index."""
+
+
+class MismatchError(ModelError):
+    """An index was made with another encoder, or with one that has changed."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from index.database import SCHEMA
 from index.embed import BUNDLED_NAME, Encoder, FloatMatrix, unit
-from index.errors import InputError, ModelError
+from index.errors import InputError, MismatchError
 from index.split import RULES
 
 WINDOW = 256
@@ -76,43 +76,41 @@ def check_schema(held: Mapping[str, str], folder: Path) -> None:
 
 
 def check_name(held: Mapping[str, str], encoder: Encoder, folder: Path) -> None:
-    """Raise ModelError where an encoder has another name than that of the index."""
+    """Raise MismatchError where an encoder has another name than that of the index."""
     if held["encoder"] != encoder.name:
-        raise _other(held, encoder, folder, "the encoder", held["encoder"], encoder.name)
+        before, now = (f"the encoder {name!r}" for name in (held["encoder"], encoder.name))
+        raise _mismatch(held, encoder, folder, before, now)
 
 
 def check_encoder(held: Mapping[str, str], encoder: Encoder, folder: Path) -> None:
-    """Load an encoder and raise ModelError where the index is not made with it."""
+    """Load an encoder and raise MismatchError where the index is not made with it."""
     check_name(held, encoder, folder)
-    for what, before, now in _differences(held, encoder):
-        raise _other(held, encoder, folder, what, before, now)
+    for before, now in _differences(held, encoder):
+        raise _mismatch(held, encoder, folder, before, now)
 
 
-def _differences(held: Mapping[str, str], encoder: Encoder) -> Iterator[tuple[str, str, str]]:
+def _differences(held: Mapping[str, str], encoder: Encoder) -> Iterator[tuple[str, str]]:
+    """What the index was made with, and what there is instead."""
+    name = f"the encoder {encoder.name!r}"
     for key, value in _settings(encoder).items():
         if held[key] != value:
-            yield f"{key} of {encoder.name!r}", held[key], value
+            yield f"{name} of {key} {held[key]}", f"{key} {value}"
     before, after = _unpack(held["golden"]), golden(encoder)
-    if before.shape != after.shape or not np.isfinite(after).all():
-        yield "vectors", f"shape {before.shape}", f"shape {after.shape}, or no numbers"
-    elif (cosine := float((before * after).sum(axis=1).min())) < SAME:
-        yield f"vectors of {encoder.name!r}", "a golden sentence's", f"one at cosine {cosine:.3f}"
+    cosine = float((before * after).sum(axis=1).min()) if before.shape == after.shape else 0.0
+    if not cosine >= SAME:  # which no comparison with NaN is
+        yield f"{name} as it was", f"as it is now: its golden sentence is at cosine {cosine:.3f}"
 
 
-def _other(
-    held: Mapping[str, str], encoder: Encoder, folder: Path, what: str, before: str, now: str
-) -> ModelError:
-    again = f"beleg check --index {folder} --repair"
-    if encoder.name != BUNDLED_NAME:
-        again += f" --model {encoder.name}"
-    advice = f"{again}  embeds its documents anew"
+def _mismatch(
+    held: Mapping[str, str], encoder: Encoder, folder: Path, before: str, now: str
+) -> MismatchError:
+    other = "" if encoder.name == BUNDLED_NAME else f" --model {encoder.name}"
+    advice = f"beleg check --index {folder} --repair{other}  embeds its documents anew"
     if held["encoder"] != encoder.name:
         own = held["encoder"]
-        own = "no --model" if own == BUNDLED_NAME else f"--model {own}"
-        advice = f"use {own}, or  {advice}"
-    return ModelError(
-        f"the index in {folder} was made with {what} {before!r}, not {now!r}: {advice}"
-    )
+        own = "leave out --model" if own == BUNDLED_NAME else f"say --model {own}"
+        advice = f"{own}, or  {advice}"
+    return MismatchError(f"the index in {folder} was made with {before}, not {now}; {advice}")
 
 
 def _pack(vectors: FloatMatrix) -> str:

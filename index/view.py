@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
 from typing import Any, TypeVar, overload
 from weakref import WeakValueDictionary
 
@@ -98,25 +97,15 @@ def read(snapshot: Snapshot, after: State | None, dimension: int) -> tuple[Segme
 
     All that is read is checked.
     """
-    known = (after.last_document, after.last_passage) if after else (0, 0)
-    parts = snapshot.parts("WHERE p.id > ?", known[1])
     seals: list[bytes] = []
     found: list[Part] = []
     languages: list[str] = []
     spelt: list[tuple[str, list[str]]] = []
-    for record in snapshot.records("WHERE id > ?", known[0]):
-        own = list(islice(parts, record.passages))
-        ids = range(record.first, record.first + record.passages)
-        complete = [(p.id, p.document) for p in own] == [(i, record.id) for i in ids]
-        if not complete or total([], sum(p.digest for p in own)) != record.digest:
-            raise snapshot.damaged(f"the passages of {record.source!r} are not all there")
-        text = snapshot.document(record).text
-        spelt += [(record.language, words(text[p.start : p.end])) for p in own]
-        languages += [record.language] * len(own)
-        found += own
+    for record, document, parts in snapshot.contents(after):
         seals.append(record.seal)
-    if next(parts, None) is not None:
-        raise snapshot.damaged("it has passages of no document")
+        found += parts
+        languages += [record.language] * len(parts)
+        spelt += [(record.language, words(document.text[p.start : p.end])) for p in parts]
     segment = Segment(
         ids=np.asarray([part.id for part in found], np.int64),
         documents=np.asarray([part.document for part in found], np.int64),

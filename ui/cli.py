@@ -1,8 +1,9 @@
 """The ``beleg`` command: arguments in; text, JSON and exit codes out.
 
-Exit codes: 0 answered or done, 1 the documents do not say (``ask``) or a measure fell
-short (``eval``), 2 bad input or usage, 130 interrupted. Errors are one line each. Nothing
-heavy is imported before a command needs it, so that ``beleg --help`` is instant.
+Exit codes: 0 answered or done, 1 the documents do not say (``ask``), a measure fell short
+(``eval``) or an index is damaged (``check``), 2 bad input or usage, 130 interrupted. Errors
+are one line each. Nothing heavy is imported before a command needs it, so that
+``beleg --help`` is instant.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from index.errors import BelegError, InputError
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from rag.chatbot import Chatbot
 
 DONE, NOT_SAID, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-FELL_SHORT = 1
+FELL_SHORT = DAMAGED = 1
 
 EXAMPLES = ("recall-why", "minsk-mediators", "climate-when", "x-worldcup")
 """Which of the bundled questions the chat offers; the last has no answer in the article."""
@@ -99,16 +101,22 @@ def _add(options: argparse.Namespace) -> int:
     from index.load import load_all
     from index.store import PassageIndex
 
-    if PassageIndex.exists(options.index):
-        index = PassageIndex.open(options.index, model=options.model)
-        added = index.add(options.paths, urls=True, on_skip=_warn)
-    else:  # bad paths must not leave an empty index
-        documents = list(load_all(options.paths, urls=True, on_skip=_warn))
+    bad: list[str] = []
+    given: Iterable[Any] = options.paths
+    if not PassageIndex.exists(options.index):  # bad paths must not leave an empty index
+        given = load_all(options.paths, urls=True, on_skip=_warn, on_bad=bad.append)
+        first = next(given, None)
+        given = [] if first is None else chain([first], given)
+    if given:
         index = PassageIndex.open(options.index, model=options.model, create=True)
-        added = index.add(documents)
-    for document in added:
-        _print(_line(document))
-    return DONE
+        try:
+            for document in index.adding(given, urls=True, on_skip=_warn):
+                _print(_line(document))
+        except InputError as error:
+            bad.append(str(error))
+    for line in bad:
+        _warn(line)
+    return BAD_INPUT if bad else DONE
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -131,6 +139,26 @@ def _remove(options: argparse.Namespace) -> int:
     from index.store import PassageIndex
 
     PassageIndex.open(options.index).remove(*options.documents)
+    return DONE
+
+
+def _check(options: argparse.Namespace) -> int:
+    from index.check import check, repair
+
+    found = (repair if options.repair else check)(options.index, options.model)
+    for line in found.problems:
+        _print(line)
+    for line in found.notes:
+        _warn(line)
+    held = f"{found.documents} documents, {found.passages} passages"
+    if options.repair and found.problems:
+        lost = f", {len(found.lost)} lost" if found.lost else ""
+        _print(f"repaired: {held}{lost}")
+        return DAMAGED if found.lost else DONE
+    if found.problems:
+        _print(f"{options.index} is damaged: beleg check --index {options.index} --repair")
+        return DAMAGED
+    _print(f"{options.index} is as it was written: {held}")
     return DONE
 
 
@@ -188,8 +216,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Ask your own documents a question, in German or English; "
         "every sentence of the answer is cited word for word.",
         epilog="Without a command: the chat on the bundled example article. "
-        "Exit codes: 0 answered or done, 1 the documents do not say or a measure fell short, "
-        "2 bad input.",
+        "Exit codes: 0 answered or done, 1 the documents do not say, a measure fell short or an "
+        "index is damaged, 2 bad input.",
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(
@@ -227,6 +255,16 @@ def _parser() -> argparse.ArgumentParser:
         "documents", metavar="DOC", nargs="+", help="a document's id or name, as list gives it"
     )
     _index(remove)
+
+    check = _command(commands, "check", _check, "check an index, and repair it")
+    _index(check)
+    check.add_argument(
+        "--repair",
+        action="store_true",
+        help="mend what is damaged, embed anew what was made with another encoder, and wipe what "
+        "was removed",
+    )
+    _model(check)
 
     evaluation = _command(commands, "eval", _eval, "measure the answers to test questions")
     evaluation.add_argument(
