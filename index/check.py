@@ -18,10 +18,22 @@ from pathlib import Path
 import numpy as np
 
 from index import manifest
-from index.database import FILE, SCHEMA, Database, Part, Snapshot, clear, replace, total
+from index.carve import carve
+from index.database import (
+    FILE,
+    SCHEMA,
+    Database,
+    Part,
+    Snapshot,
+    clear,
+    read_count,
+    replace,
+    total,
+    write_count,
+)
 from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
 from index.errors import DamageError, InputError, MismatchError, ModelError
-from index.store import PassageIndex
+from index.store import PassageIndex, check_empty
 from index.types import Document
 
 WORK = "repair.new"
@@ -101,8 +113,9 @@ def repair(
 
 def _open(folder: Path) -> Database:
     if not PassageIndex.exists(folder):
+        check_empty(folder)
         raise InputError(f"no index in {folder}: make one with  beleg add PATH --index {folder}")
-    return Database(folder)
+    return Database(folder, strict=False)
 
 
 def _clean(folder: Path) -> None:
@@ -132,11 +145,15 @@ def _salvage(database: Database, found: Findings) -> Iterator[tuple[Document, li
         )
         yield from ((document, []) for document in _earlier(snapshot, found))
         return
-    for problem in _inner_problems(snapshot):
-        found.problems.append(problem)
-    digest, wanted = 0, None
+    found.problems += _inner_problems(snapshot)
     with suppress(DamageError):
-        wanted = snapshot.state()
+        missing, wrong = database.compare()
+        if missing:
+            found.lose(str(snapshot.damaged(wrong)))
+        elif wrong:
+            found.problems.append(str(snapshot.damaged(wrong)))
+            found.notes.append("whether its latest changes are there cannot be told")
+    digest, unread = 0, 0
     for number in _numbers(snapshot, "documents", "id"):
         try:
             record = snapshot.record(number)
@@ -144,6 +161,7 @@ def _salvage(database: Database, found: Findings) -> Iterator[tuple[Document, li
             document = snapshot.document(record)
         except DamageError as error:
             found.lose(str(error))
+            unread += 1
             continue
         last = record.first + record.passages - 1
         parts: list[Part] = []
@@ -156,14 +174,15 @@ def _salvage(database: Database, found: Findings) -> Iterator[tuple[Document, li
         found.documents += 1
         found.passages += record.passages
         yield document, parts
-    if wanted is None or found.problems:
+    try:
+        state = snapshot.state()
+    except DamageError:
+        found.lose(f"{database.name} does not tell how many documents there were")
         return
-    if (wanted.documents, wanted.passages, wanted.digest) != (
-        found.documents,
-        found.passages,
-        digest,
-    ):
-        found.lose(f"{database.name} holds {found.documents} of {wanted.documents} documents")
+    if (gone := state.documents - found.documents - unread) > 0:
+        found.lose(f"{database.name}: {gone} of {state.documents} documents are gone")
+    elif not unread and (state.passages, state.digest) != (found.passages, digest):
+        found.problems.append(str(snapshot.damaged("its parts do not add up")))
 
 
 def _schema(snapshot: Snapshot) -> int:
@@ -227,27 +246,51 @@ def _earlier(snapshot: Snapshot, found: Findings) -> Iterator[Document]:
 
 def _rebuild(folder: Path, found: Findings, model: str | None, encoder: Encoder | None) -> None:
     """Put a new file in the place of a damaged one."""
-    database = Database(folder)
-    held, sound = _manifest(database)
-    encoder = encoder or _encoder(held, model)
-    keep = sound
-    if keep:
-        try:
-            manifest.check_encoder(held, encoder, folder)
-        except MismatchError:
-            keep = False
-        except ModelError:  # perhaps nothing needs to be embedded
-            keep = model is None
     work = folder / WORK
-    work.mkdir()
-    if keep:
-        Database.create(work, held)
-    else:
-        PassageIndex(work, encoder=encoder).close()
-    found.documents, found.passages = _fill(Database(folder), work, encoder, keep)
+    database = _best(folder, work / "carved", found)
+    held, keep = _manifest(database)
+    encoder = encoder or _encoder(held, model)
+    try:
+        if keep:
+            manifest.check_encoder(held, encoder, folder)
+    except MismatchError:
+        keep = False
+    except ModelError:  # perhaps nothing needs to be embedded
+        keep = model is None
+    work.mkdir(exist_ok=True)
+    noted = read_count(folder) or (held.get("index", ""), 0)
+    made = held if keep else manifest.describe(encoder)
+    if not keep and noted[0]:  # it is the same index still
+        made["index"] = noted[0]
+    with suppress(DamageError):
+        noted = (made["index"], max(noted[1], database.snapshot().state().generation))
+    Database.create(work, made, noted[1] + 1)
+    found.documents, found.passages = _fill(database, work, encoder, keep)
+    database.close()
+    replace(folder, work)
+    write_count(folder, *noted)
+
+
+def _best(folder: Path, carved: Path, found: Findings) -> Database:
+    """What a repair reads: the index, or if more is left of it without SQLite's help, that.
+
+    Raises:
+        InputError: nothing is left.
+    """
+    database = _open(folder)
+    if found.lost:
+        more = Findings()
+        carved.mkdir(parents=True)
+        carve(folder, carved)
+        other = Database(carved, strict=False)
+        for _ in _salvage(other, more):
+            pass
+        if more.documents > found.documents:
+            found.documents, found.lost = more.documents, more.lost
+            return other
     if found.lost and not found.documents:
         raise InputError(f"{database.name}: nothing of it can be brought back; make a new index")
-    replace(folder, work)
+    return database
 
 
 def _fill(database: Database, work: Path, encoder: Encoder, keep: bool) -> tuple[int, int]:

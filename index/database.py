@@ -35,13 +35,18 @@ SCHEMA = 3
 FILE = "beleg.sqlite"
 NEW = "beleg.sqlite.new"
 """An index in the making."""
+COUNT = "beleg.count"
+"""Which index it is, and how many changes it has had: SQLite takes a log that is damaged, or
+gone, for one that ends earlier, and says nothing."""
 BUSY = 30.0
 """So many seconds SQLite itself waits for another process."""
+PAGE = 16384
+"""The size of a page: the vectors of a passage's sentences fit on one."""
 IDLE = 8
 """So many connections are kept open between questions."""
 
 _TABLES = """
-CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE state (
   id INTEGER PRIMARY KEY, incarnation TEXT NOT NULL, generation INTEGER NOT NULL,
   documents INTEGER NOT NULL, passages INTEGER NOT NULL, digest INTEGER NOT NULL,
@@ -269,12 +274,15 @@ class _Connection(sqlite3.Connection):
 class Database:
     """The file in a folder, or one in memory where ``folder`` is None.
 
+    It is read, if not ``strict``, even where the latest changes to it are missing.
+
     Raises:
         InputError: there is none.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, *, strict: bool = True) -> None:
         self.folder = folder
+        self._strict = strict
         self.name = str(folder / FILE) if folder is not None else "the index in memory"
         self._lock = threading.RLock()
         self._one_writer = threading.Lock()  # of an index in memory
@@ -289,17 +297,20 @@ class Database:
             self._identify()
 
     @classmethod
-    def create(cls, folder: Path, manifest: Mapping[str, str]) -> None:
+    def create(cls, folder: Path, manifest: Mapping[str, str], generation: int = 0) -> None:
         """Make an empty index in the folder unless it has one.
 
-        It is there whole or not at all. The caller must be the one writer.
+        It is there whole or not at all. The caller must be the one writer. ``generation`` is
+        that of the index whose place it will take.
         """
         file, new = folder / FILE, folder / NEW
         if file.exists():
             return
         try:
             clear(new)
-            cls._make(str(new), manifest).close()
+            cls._make(str(new), manifest, generation).close()
+            if "index" in manifest:
+                write_count(folder, manifest["index"], generation)
             os.replace(new, file)
             _sync(folder)
         except OSError as error:
@@ -308,15 +319,20 @@ class Database:
             clear(new)
 
     @staticmethod
-    def _make(file: str, manifest: Mapping[str, str]) -> sqlite3.Connection:
+    def raw(file: Path) -> sqlite3.Connection:
+        """SQLite's own connection to a file."""
+        return _connect(str(file))
+
+    @staticmethod
+    def _make(file: str, manifest: Mapping[str, str], generation: int = 0) -> sqlite3.Connection:
         with told(file):
             db = _connect(file)
-            db.execute("PRAGMA page_size = 16384")  # the sentences of a passage on one page
+            db.execute(f"PRAGMA page_size = {PAGE}")
             if file != ":memory:":
                 db.execute("PRAGMA journal_mode = WAL")
             db.executescript(f"BEGIN; {_TABLES}")
             write_manifest(db, manifest)
-            _write_state(db, State(secrets.token_hex(8), 0, 0, 0, 0, 0, 0, 0))
+            _write_state(db, State(secrets.token_hex(8), generation, 0, 0, 0, 0, 0, 0))
             db.execute("COMMIT")
         return db
 
@@ -330,6 +346,7 @@ class Database:
                 self._held.add(held)
                 return held
         self._identify()
+        noted = read_count(self.folder)  # before: there may be another change in between
         with self._lock:
             connection = self._idle.pop() if self._idle else None
             file = self._seen
@@ -339,7 +356,15 @@ class Database:
             connection.execute("SELECT count(*) FROM state").fetchone()  # now it is fixed
         held = Snapshot(self.name, connection)
         weakref.finalize(held, self._release, connection, file)
+        if self._strict and (wrong := _compare(held, noted)[1]):
+            raise held.damaged(wrong)
         return held
+
+    def compare(self) -> tuple[int, str]:
+        """How many changes are missing that were made, and what to say of it if anything."""
+        assert self.folder is not None
+        noted = read_count(self.folder)
+        return _compare(self.snapshot(), noted)
 
     def _identify(self) -> None:
         """Forget the connections to a file that is not the one there now."""
@@ -417,13 +442,17 @@ class Database:
             db.execute("BEGIN IMMEDIATE")
             try:
                 writer = Writer(self.name, db)
+                if self.folder and (wrong := _compare(writer, read_count(self.folder))[1]):
+                    raise writer.damaged(wrong)
                 yield writer
-                writer.finish()
+                generation = writer.finish()
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+            if self.folder is not None:
+                write_count(self.folder, writer.manifest()["index"], generation)
 
     def _writable(self) -> sqlite3.Connection:
         if self.folder is None:
@@ -540,8 +569,11 @@ class Writer(Snapshot):
         self._connection.execute("DELETE FROM removed")
         self._state = self._state._replace(incarnation=secrets.token_hex(8))
 
-    def finish(self) -> None:
-        _write_state(self._connection, self._state._replace(generation=self._state.generation + 1))
+    def finish(self) -> int:
+        """Write the state's sum; its number."""
+        state = self._state._replace(generation=self._state.generation + 1)
+        _write_state(self._connection, state)
+        return state.generation
 
 
 def _connect(file: str) -> sqlite3.Connection:
@@ -621,7 +653,9 @@ def told(file: str) -> Iterator[None]:
 
 
 def _line(file: str, error: sqlite3.Error) -> BelegError:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if not hasattr(error, "sqlite_errorcode"):  # Python's own; it may quote a text
+        return damaged(file, "what it holds cannot be read")
+    code = error.sqlite_errorcode & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return InputError(f"{file} is in use by another process: try again")
     if code in _TROUBLE:
@@ -629,6 +663,35 @@ def _line(file: str, error: sqlite3.Error) -> BelegError:
     if code == sqlite3.SQLITE_NOTADB:
         return damaged(file, "it is not an index, or no more")
     return damaged(file, error)
+
+
+def read_count(folder: Path) -> tuple[str, int] | None:
+    """The id of the index in a folder, and how many changes it has had at least."""
+    with suppress(OSError, ValueError):
+        index, _, count = (folder / COUNT).read_text("ascii").partition(" ")
+        return index, int(count)
+    return None
+
+
+def write_count(folder: Path, index: str, count: int) -> None:
+    """Note a change; that it is missing where it cannot be noted does no harm."""
+    new = folder / f"{COUNT}.new"
+    with suppress(OSError):
+        with new.open("w", encoding="ascii") as file:
+            file.write(f"{index} {count}")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, folder / COUNT)
+
+
+def _compare(snapshot: Snapshot, noted: tuple[str, int] | None) -> tuple[int, str]:
+    """How many changes are missing, by the note of them, and what to say of it if anything."""
+    if noted is None or noted[0] != snapshot.manifest().get("index"):
+        return 0, f"{COUNT} beside it is not its own"
+    missing = noted[1] - snapshot.state().generation
+    if missing <= 0:
+        return 0, ""
+    return missing, f"the latest {missing} changes to it are missing: its log was lost"
 
 
 def _size(file: Path) -> int:

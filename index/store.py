@@ -20,7 +20,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from index import manifest
-from index.database import FILE, Database, text_hash
+from index.database import FILE, Database, read_count, text_hash
 from index.embed import BUNDLED_NAME, Encoder, Encoding, SentenceTransformerEncoder, unit
 from index.errors import InputError, ModelError
 from index.fuse import fuse, ranks
@@ -73,6 +73,7 @@ class PassageIndex:
         self._library = Library()
         self._searchable: Searchable | None = None
         if self.path is not None and not self.exists(self.path):
+            check_empty(self.path)
             made = manifest.describe(self.encoder)
             with exclusive(self.path):
                 Database.create(self.path, made)
@@ -101,6 +102,7 @@ class PassageIndex:
         if not cls.exists(path):
             if create:
                 return cls(path, encoder=SentenceTransformerEncoder(model))
+            check_empty(Path(path))
             raise InputError(f"no index in {path}: make one with  beleg add PATH --index {path}")
         held = read_manifest(Database(Path(path)), Path(path))
         name = model or (held["encoder"] if held["encoder"] != BUNDLED_NAME else None)
@@ -427,6 +429,15 @@ def top(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         rows = np.argpartition(-scores, k - 1)[:k]
         return np.sort(rows[scores[rows] > 0])
     return np.flatnonzero(scores > 0)
+
+
+def check_empty(folder: Path) -> None:
+    """Raise InputError where an index was and its file is gone."""
+    if (read_count(folder) or ("", 0))[1]:
+        raise InputError(
+            f"{folder / FILE} is gone, of an index that was here: bring it back, or remove"
+            f" {folder} and make a new one"
+        )
 
 
 def read_manifest(database: Database, folder: Path) -> dict[str, str]:
