@@ -20,12 +20,10 @@ import numpy as np
 from index import manifest
 from index.carve import carve
 from index.database import (
-    FILE,
     SCHEMA,
     Database,
     Part,
     Snapshot,
-    clear,
     read_count,
     replace,
     total,
@@ -119,9 +117,8 @@ def _open(folder: Path) -> Database:
 
 
 def _clean(folder: Path) -> None:
-    """Remove what an interrupted repair or a killed writer left."""
+    """Remove what an interrupted repair left."""
     shutil.rmtree(folder / WORK, ignore_errors=True)
-    clear(folder / f"{FILE}.new")
 
 
 def _encoder(held: dict[str, str], model: str | None) -> Encoder:

@@ -425,6 +425,7 @@ class Database:
                 yield
             return
         with exclusive(self.folder):
+            sweep(self.folder)
             self._identify()
             try:
                 yield
@@ -676,12 +677,14 @@ def read_count(folder: Path) -> tuple[str, int] | None:
 def write_count(folder: Path, index: str, count: int) -> None:
     """Note a change; that it is missing where it cannot be noted does no harm."""
     new = folder / f"{COUNT}.new"
-    with suppress(OSError):
+    try:
         with new.open("w", encoding="ascii") as file:
             file.write(f"{index} {count}")
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, folder / COUNT)
+    except OSError:
+        sweep(folder)
 
 
 def _compare(snapshot: Snapshot, noted: tuple[str, int] | None) -> tuple[int, str]:
@@ -698,6 +701,13 @@ def _size(file: Path) -> int:
     with suppress(OSError):
         return file.stat().st_size
     return 0
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a writer left that was killed."""
+    clear(folder / NEW)
+    with suppress(OSError):
+        (folder / f"{COUNT}.new").unlink(missing_ok=True)
 
 
 def clear(file: Path, *, only_beside: bool = False) -> None:

@@ -3,9 +3,13 @@
 The trials are here; tests/test_faults.py runs a few of each, tests/benchmarks/faults.py
 as many as you like.
 
-    python -m tests.faults FOLDER SEED LOG
+    python -m tests.faults work FOLDER SEED LOG
 
-changes the index in FOLDER without end, at random, and says so in LOG, until it is killed.
+changes the index in FOLDER without end, at random, and says so in LOG, until it is killed;
+
+    python -m tests.faults fill FOLDER BYTES
+
+adds to it with no room for more than BYTES in any file.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -22,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from index.check import check, repair
-from index.errors import BelegError
+from index.errors import BelegError, InputError
 from index.store import FILE, PassageIndex
 from index.types import Document
 from tests.tiny import TinyEncoder
@@ -102,7 +107,7 @@ def kill_trial(folder: Path, seed: int, most: float = 0.4) -> str:
     """Kill one who changes an index; what is wrong with it then, or nothing."""
     log = folder.with_suffix(".log")
     log.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "tests.faults", str(folder), str(seed), str(log)]
+    command = [sys.executable, "-m", "tests.faults", "work", str(folder), str(seed), str(log)]
     with subprocess.Popen(command, cwd=ROOT) as worker:
         while not log.exists():
             time.sleep(0.002)
@@ -138,6 +143,37 @@ def _whole(line: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+# --- no room ---
+
+
+def fill(folder: Path, most: int) -> None:
+    """Add to an index where no file may be longer than ``most`` bytes; say how that went."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    index = PassageIndex(folder, encoder=ENCODER)
+    try:
+        index.add(documents({f"d{n}": text(n) for n in range(TEXTS, TEXTS + 20)}))
+    except InputError as error:
+        print(error)
+    index.close()
+
+
+def full_trial(folder: Path, most: int) -> str:
+    """Let an add run out of room; what is wrong then, or nothing."""
+    before = held(PassageIndex(folder, encoder=ENCODER))
+    command = [sys.executable, "-m", "tests.faults", "fill", str(folder), str(most)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode or done.stderr or done.stdout.count("\n") > 1:
+        return f"{done.returncode} {done.stdout} {done.stderr}"
+    index = PassageIndex(folder, encoder=ENCODER)
+    found = held(index)
+    index.close()
+    if (found == before) != bool(done.stdout):
+        return f"{len(found)} documents of {len(before)}, and it says {done.stdout!r}"
+    if left := stale(folder):
+        return f"{left} is left"
+    return next(iter(check(folder, encoder=ENCODER).problems), "")
 
 
 # --- damage ---
@@ -276,4 +312,7 @@ def stale(folder: Path) -> list[Any]:
 
 if __name__ == "__main__":
     os.environ.pop("BELEG_DEBUG", None)
-    work(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    if sys.argv[1] == "work":
+        work(Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    else:
+        fill(Path(sys.argv[2]), int(sys.argv[3]))
