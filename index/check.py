@@ -136,7 +136,7 @@ def _salvage(database: Database, found: Findings) -> Iterator[tuple[Document, li
     except DamageError as error:
         found.lose(str(error))
         return
-    if (schema := _schema(snapshot)) < SCHEMA:
+    if (schema := snapshot.schema()) < SCHEMA:
         found.problems.append(
             f"{database.name} is of version {schema}, this Beleg writes version {SCHEMA}"
         )
@@ -180,14 +180,6 @@ def _salvage(database: Database, found: Findings) -> Iterator[tuple[Document, li
         found.lose(f"{database.name}: {gone} of {state.documents} documents are gone")
     elif not unread and (state.passages, state.digest) != (found.passages, digest):
         found.problems.append(str(snapshot.damaged("its parts do not add up")))
-
-
-def _schema(snapshot: Snapshot) -> int:
-    """The version of the file; this Beleg's, where nothing tells."""
-    with suppress(DamageError, ValueError):
-        for (value,) in snapshot.rows("SELECT value FROM manifest WHERE key = 'schema'"):
-            return int(value)
-    return SCHEMA
 
 
 def _inner_problems(snapshot: Snapshot) -> Iterator[str]:

@@ -27,8 +27,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from index import lock
 from index.errors import BelegError, DamageError, InputError
-from index.lock import exclusive
 from index.types import Document, Passage, Span
 
 SCHEMA = 3
@@ -202,6 +202,13 @@ class Snapshot:
             raise self.damaged("its state is not what was written")
         return State(*found[0][:-1])
 
+    def schema(self) -> int:
+        """The version of the file; this Beleg's, where nothing tells."""
+        with suppress(DamageError, ValueError, TypeError):
+            for (value,) in self.rows("SELECT value FROM manifest WHERE key = 'schema'"):
+                return int(value)
+        return SCHEMA
+
     def manifest(self) -> dict[str, str]:
         """Every key and value; empty if the index has none, being in memory."""
         held = dict(self.rows("SELECT key, value FROM manifest ORDER BY key"))
@@ -267,6 +274,9 @@ class Snapshot:
 class _Connection(sqlite3.Connection):
     """One that closes itself: the last one to look at a state does not know it is the last."""
 
+    frozen = False
+    """Opened as a file that nobody changes, so that it would not notice if somebody did."""
+
     def __del__(self) -> None:
         self.close()
 
@@ -286,10 +296,10 @@ class Database:
         self.name = str(folder / FILE) if folder is not None else "the index in memory"
         self._lock = threading.RLock()
         self._one_writer = threading.Lock()  # of an index in memory
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[_Connection] = []
         self._seen: tuple[int, int] | None = None
         self._held: weakref.WeakSet[Snapshot] = weakref.WeakSet()
-        self._writer: sqlite3.Connection | None = None
+        self._writer: _Connection | None = None
         self._closed = False
         if folder is None:
             self._memory = self._make(":memory:", {})
@@ -353,7 +363,7 @@ class Database:
         with told(self.name):
             connection = connection or self._open()
             connection.execute("BEGIN")
-            connection.execute("SELECT count(*) FROM state").fetchone()  # now it is fixed
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # now it is fixed
         held = Snapshot(self.name, connection)
         weakref.finalize(held, self._release, connection, file)
         if self._strict and (wrong := _compare(held, noted)[1]):
@@ -379,18 +389,21 @@ class Database:
                 self._idle.clear()
                 self._seen = here
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> _Connection:
         assert self.folder is not None
         uri = f"{(self.folder / FILE).resolve().as_uri()}?mode=rw"
-        if not os.access(self.folder, os.W_OK) and not _size(self.folder / f"{FILE}-wal"):
-            uri += "&immutable=1"  # SQLite would need to make files here
-        return _connect(uri)
+        # Where it may not make files, SQLite reads only what nobody changes.
+        frozen = not os.access(self.folder, os.W_OK) and not _size(self.folder / f"{FILE}-wal")
+        connection = _connect(f"{uri}&immutable=1" if frozen else uri)
+        connection.frozen = frozen
+        return connection
 
-    def _release(self, connection: sqlite3.Connection, file: tuple[int, int] | None) -> None:
+    def _release(self, connection: _Connection, file: tuple[int, int] | None) -> None:
         with suppress(sqlite3.Error):
             connection.rollback()
         with self._lock:
-            if len(self._idle) < IDLE and file == self._seen and not self._closed:
+            usable = file == self._seen and not connection.frozen and not self._closed
+            if usable and len(self._idle) < IDLE:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -421,10 +434,14 @@ class Database:
             InputError: another one is still at it; the message says who.
         """
         if self.folder is None:
-            with self._one_writer:
+            if not self._one_writer.acquire(timeout=lock.WAIT):
+                raise InputError(f"{self.name} is being changed: waited {lock.WAIT:g} seconds")
+            try:
                 yield
+            finally:
+                self._one_writer.release()
             return
-        with exclusive(self.folder):
+        with lock.exclusive(self.folder):
             sweep(self.folder)
             self._identify()
             try:
@@ -577,7 +594,7 @@ class Writer(Snapshot):
         return state.generation
 
 
-def _connect(file: str) -> sqlite3.Connection:
+def _connect(file: str) -> _Connection:
     db = sqlite3.connect(
         file,
         uri=file.startswith("file:"),

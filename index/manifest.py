@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index.database import SCHEMA
+from index.database import SCHEMA, Database
 from index.embed import BUNDLED_NAME, Encoder, FloatMatrix, unit
 from index.errors import InputError, MismatchError
 from index.split import RULES
@@ -62,17 +62,23 @@ def golden(encoder: Encoder) -> FloatMatrix:
     return unit(np.concatenate(found).astype(np.float32))
 
 
-def check_schema(held: Mapping[str, str], folder: Path) -> None:
-    """Raise InputError where an index is of another version."""
-    schema = held.get("schema")
-    if schema == str(SCHEMA):
-        return
-    advice = "get a newer Beleg"
-    if not (schema or "").isdecimal() or int(schema or 0) < SCHEMA:
+def read(folder: Path) -> dict[str, str]:
+    """The manifest of the index in a folder.
+
+    Raises:
+        InputError: the index is of another version, or damaged.
+    """
+    snapshot = Database(folder, strict=False).snapshot()
+    schema = snapshot.schema()
+    if schema != SCHEMA:
         advice = f"beleg check --index {folder} --repair  brings it up to date"
-    raise InputError(
-        f"the index in {folder} is of version {schema}, this Beleg reads version {SCHEMA}: {advice}"
-    )
+        raise InputError(
+            f"the index in {folder} is of version {schema}, this Beleg reads version {SCHEMA}:"
+            f" {advice if schema < SCHEMA else 'get a newer Beleg'}"
+        )
+    if not (held := snapshot.manifest()):
+        raise snapshot.damaged("it has no manifest")
+    return held
 
 
 def check_name(held: Mapping[str, str], encoder: Encoder, folder: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +19,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from index import manifest
-from index.database import FILE, Database, read_count, text_hash
+from index.database import FILE, Database, Snapshot, read_count, text_hash
 from index.embed import BUNDLED_NAME, Encoder, Encoding, SentenceTransformerEncoder, unit
 from index.errors import InputError, ModelError
 from index.fuse import fuse, ranks
@@ -79,8 +78,10 @@ class PassageIndex:
                 Database.create(self.path, made)
         self._database = Database(self.path)
         self._manifest: dict[str, str] = {}
+        self._compared: dict[str, str] | None = None
+        """The manifest that the encoder was held against."""
         if self.path is not None:
-            self._manifest = read_manifest(self._database, self.path)
+            self._manifest = manifest.read(self.path)
             manifest.check_name(self._manifest, self.encoder, self.path)
 
     @staticmethod
@@ -104,7 +105,7 @@ class PassageIndex:
                 return cls(path, encoder=SentenceTransformerEncoder(model))
             check_empty(Path(path))
             raise InputError(f"no index in {path}: make one with  beleg add PATH --index {path}")
-        held = read_manifest(Database(Path(path)), Path(path))
+        held = manifest.read(Path(path))
         name = model or (held["encoder"] if held["encoder"] != BUNDLED_NAME else None)
         return cls(path, encoder=SentenceTransformerEncoder(name))
 
@@ -114,14 +115,24 @@ class PassageIndex:
         Raises:
             ModelError: it cannot be loaded, or is not the one the index was made with.
         """
-        _ = self._dimension
+        with self._lock:
+            if self.path is not None and self._compared is not self._manifest:
+                manifest.check_encoder(self._manifest, self.encoder, self.path)
+                self._compared = self._manifest
 
-    @cached_property
+    def _reconsider(self, snapshot: Snapshot) -> None:
+        """The index may have been made anew, with another encoder, since it was opened."""
+        if self.path is not None and (held := snapshot.manifest()) != self._manifest:
+            with self._lock:
+                self._manifest = held
+            self.check_encoder()
+
+    @property
     def _dimension(self) -> int:
-        """Of the vectors here, once the encoder is known to be the right one."""
-        if self.path is not None:
-            manifest.check_encoder(self._manifest, self.encoder, self.path)
-        return self.encoder.dimension
+        """Of the vectors here; the encoder need not be loaded for it."""
+        if self.path is None:
+            return self.encoder.dimension
+        return int(self._manifest["dimension"])
 
     # --- changing ---
 
@@ -210,6 +221,7 @@ class PassageIndex:
         vectors = self._embed(unique)
         row = {text: i for i, text in enumerate(unique)}
         with self._database.writing() as writer:
+            self._reconsider(writer)
             for document, parts in batch:
                 own = [row[passage.text] for passage in parts]
                 below = [
@@ -244,6 +256,7 @@ class PassageIndex:
 
     def fork(self) -> Self:
         """A copy in memory that shares the encoder; changing it leaves this one alone."""
+        self.check_encoder()
         view = self.view
         copy = type(self)(encoder=self.encoder)
         copy._database = Database.copy(view.snapshot)
@@ -259,10 +272,12 @@ class PassageIndex:
     @property
     def view(self) -> View:
         """The present state; hold on to it for the whole of a question."""
-        size = self._dimension if self.path is None else int(self._manifest["dimension"])
         with self._lock:
             snapshot = self._database.snapshot()
-            self._searchable = Searchable.of(snapshot, size, self._searchable)
+            before = self._searchable
+            if before is None or before.state.incarnation != snapshot.state().incarnation:
+                self._reconsider(snapshot)
+            self._searchable = Searchable.of(snapshot, self._dimension, before)
             return View(snapshot, self._searchable, self._library)
 
     @property
@@ -438,13 +453,6 @@ def check_empty(folder: Path) -> None:
             f"{folder / FILE} is gone, of an index that was here: bring it back, or remove"
             f" {folder} and make a new one"
         )
-
-
-def read_manifest(database: Database, folder: Path) -> dict[str, str]:
-    """Raises InputError where there is none, or it is of another version."""
-    held = database.snapshot().manifest()
-    manifest.check_schema(held, folder)
-    return held
 
 
 def check_question(question: str) -> str:

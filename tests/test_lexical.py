@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -160,6 +162,43 @@ def test_a_word_counts_once_by_its_best_term() -> None:
     wanted = best / max(index.idf("a"), index.idf("b"))
     np.testing.assert_allclose(index.scores([{"a": 1.0, "b": 0.5}]), wanted, rtol=1e-5)
     assert index.coverage([{"a"}, {"b"}, set()], [{"a": 1.0, "b": 0.5}]).tolist() == [1, 0.5, 0]
+
+
+VOCABULARY = "truppen aufmarsch truppenaufmarsch ostseeaufmarsch ostsee ambassador apfel".split()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_keyword_index_in_parts_scores_as_one_that_was_made_at_once(seed: int) -> None:
+    chance = random.Random(seed)
+    rows = [
+        (chance.choice(["de", "en"]), chance.choices(VOCABULARY, k=chance.randrange(6)))
+        for _ in range(20)
+    ]
+    # What a compound splits into depends on the words that are there: all of them stay.
+    rows += [("de", VOCABULARY)]
+    keep = np.asarray([chance.random() < 0.7 for _ in rows])
+    keep[-1] = True
+    left = [row for row, kept in zip(rows, keep, strict=True) if kept]
+    question = [{stem(w, "de"): 1.0, stem(w, "en"): 0.5} for w in chance.sample(VOCABULARY, 3)]
+    wanted = KeywordIndex([Postings.of(left)]).scores(question)
+
+    bounds = pairwise([0, *sorted(chance.sample(range(1, 20), 2)), len(rows)])
+    pairs = [(Postings.of(rows[a:b]), keep[a:b]) for a, b in bounds]
+    scores = KeywordIndex([p for p, _ in pairs], [mask for _, mask in pairs]).scores(question)
+    np.testing.assert_allclose(scores[keep], wanted, rtol=1e-5)
+    assert not scores[~keep].any()
+    merged = Postings.merge([p for p, _ in pairs], [mask for _, mask in pairs])
+    np.testing.assert_allclose(KeywordIndex([merged]).scores(question), wanted, rtol=1e-5)
+
+
+def test_new_words_split_the_compounds_that_were_there_before() -> None:
+    old = Postings.of([("de", ["truppenaufmarsch"])])
+    before = KeywordIndex([old])
+    question = [{stem("aufmarsch", "de"): 1.0}]
+    assert not before.scores(question).any()
+    new = Postings.of([("de", ["truppen", "aufmarsch"])])
+    after = KeywordIndex([old, new], earlier=before)
+    assert (after.scores(question) > 0).tolist() == [True, True]
 
 
 def test_an_empty_corpus_or_question_scores_nothing() -> None:
