@@ -247,17 +247,17 @@ def _rebuild(folder: Path, found: Findings, model: str | None, encoder: Encoder 
     except ModelError:  # perhaps nothing needs to be embedded
         keep = model is None
     work.mkdir(exist_ok=True)
-    noted = read_count(folder) or (held.get("index", ""), 0)
+    index, count = read_count(folder) or (held.get("index", ""), 0)
     made = held if keep else manifest.describe(encoder)
-    if not keep and noted[0]:  # it is the same index still
-        made["index"] = noted[0]
+    if not keep and index:  # it is the same index still
+        made["index"] = index
     with suppress(DamageError):
-        noted = (made["index"], max(noted[1], database.snapshot().state().generation))
-    Database.create(work, made, noted[1] + 1)
+        count = max(count, database.snapshot().state().generation)
+    Database.create(work, made, count + 1)
     found.documents, found.passages = _fill(database, work, encoder, keep)
     database.close()
     replace(folder, work)
-    write_count(folder, *noted)
+    write_count(folder, made["index"], count + 1)
 
 
 def _best(folder: Path, carved: Path, found: Findings) -> Database:

@@ -16,9 +16,10 @@ import os
 import secrets
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from hashlib import blake2b, sha256
 from itertools import islice
 from pathlib import Path
@@ -623,20 +624,24 @@ def _write_state(db: sqlite3.Connection, state: State) -> None:
 def replace(folder: Path, work: Path) -> None:
     """Put the file of the folder ``work`` in the place of that of ``folder``, in one step.
 
-    Where SQLite still knows the old one, it is written into it: who reads goes on reading
-    what was there. The caller must be the one writer.
+    Where SQLite still knows the old one and it has a log, it is written into it: who reads
+    goes on reading what was there. The caller must be the one writer.
     """
     file, new = folder / FILE, work / FILE
+    deadline = time.monotonic() + BUSY
+
+    def patience(status: int, left: int, pages: int) -> None:
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > deadline:
+            raise TimeoutError  # Python itself would try for ever
+
     try:
-        source, target = _connect(str(new)), _connect(str(file))
-        source.backup(target)
-        target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        rows = [list(db.execute(_STATE)) for db in (source, target)]
-        source.close()
-        target.close()
-        if rows[0] == rows[1]:
-            return
-    except sqlite3.Error:
+        with closing(_connect(str(new))) as source, closing(_connect(str(file))) as target:
+            if target.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+                source.backup(target, progress=patience)
+                target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                if list(source.execute(_STATE)) == list(target.execute(_STATE)):
+                    return
+    except (sqlite3.Error, TimeoutError):
         pass
     clear(file, only_beside=True)
     try:

@@ -429,7 +429,7 @@ def test_an_index_of_the_version_before_is_told_and_brought_up_to_date(tmp_path:
     [
         ("UPDATE texts SET text = replace(text, 'March', 'April') WHERE document = 1", "d0", 1),
         ("UPDATE documents SET title = 'X' WHERE id = 2", "d1", 1),
-        ("DELETE FROM documents WHERE id = 3", "passages of no document", 1),
+        ("DELETE FROM documents WHERE id = 3", "not all there", 1),
         ("UPDATE passages SET start = start + 1 WHERE id = 1", "passage 1", 0),
         ("DELETE FROM passages WHERE id = 2", "not all there", 0),
         ("UPDATE sentences SET vectors = zeroblob(length(vectors)) WHERE passage = 2", "2", 0),
