@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.late import matches, mean_cosines, sentence_of_tokens, sentence_tokens
-from index.lexical import STOP_WORDS, fold, words
+from index.lexical import fold, stop_words, words
 from index.store import PassageIndex, Query, View
 from index.types import Hit, Span
 from index.vectors import Encoding
@@ -160,7 +160,7 @@ def readings(
 
 def content_tokens(query: Query) -> NDArray[np.float32]:
     """1 for each of the question's tokens that is no stop word, else 0; all 1 if none is."""
-    stop = STOP_WORDS.get(query.language, frozenset())
+    stop = stop_words(query.language)
     tokens = [query.text[a:b] for a, b in query.encoding.offsets]
     found = np.asarray([t.isalnum() and fold(t) not in stop for t in tokens], np.float32)
     return found if found.any() else np.ones_like(found)
