@@ -16,6 +16,7 @@ from itertools import accumulate, pairwise
 
 from sentencex import get_sentence_boundaries  # type: ignore[import-untyped]
 
+from .text import STAMP
 from .types import Document, Passage, Span
 
 MAX_SENTENCE = 600
@@ -119,10 +120,6 @@ _CUTS = [
     re.compile(r",\s|[，、]|\s[–—-]\s"),
     re.compile(r"\s"),
 ]
-
-# A metadata stamp before the text ("date 2021-04 Der Kreml hat ...") is no part of the first
-# sentence: on its own, it is not cited with it.
-_STAMP = re.compile(r"\s*(date \d{4}-\d{2}(?:-\d{2})?)(?=\s)")
 
 _MARKDOWN_HEADING = re.compile(r"#{1,6}\s")
 _ROW = re.compile(r"\|")
@@ -294,8 +291,8 @@ def sentences(text: str, language: str) -> list[Span]:
     """
     spans = []
     start = 0
-    if stamp := _STAMP.match(text):
-        spans.append(Span(*stamp.span(1)))
+    if stamp := STAMP.match(text):  # on its own, it is not cited with the first sentence
+        spans.append(Span(stamp.start(1), stamp.start(1) + len(stamp[1].rstrip())))
         start = stamp.end()
     language = language.lower().partition("-")[0]
     for lines in _paragraphs(text, start):

@@ -205,7 +205,12 @@ def _guess(data: bytes) -> str:
 
 # ---- Titles ----------------------------------------------------------------------------------
 
-_STAMP = re.compile(r"(?:date|datum)?:?\s*\d{4}-\d{2}(?:-\d{2})?\b[\s:,–-]*", re.IGNORECASE)
+# Without a word that says so, a date is one only where no sentence goes on with it.
+STAMP = re.compile(
+    r"\s*((?P<named>(?i:date|datum)\s*:?\s*)?\d{4}-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?"
+    r"(?=[\s:,–]|\Z)[\s:,–-]*+)(?(named)|(?![a-zß-ÿ]))"
+)
+"""A date that a program put before the text: "date 2021-04 Der Kreml hat …"."""
 _NO_TITLE = re.compile(
     r"untitled\b.*|unbenannt.*|(word )?document ?\d*|dokument ?\d*|microsoft word - .*|titel?|title"
     r"|.*\.(docx?|pdf|indd|tex|dvi|qxd|rtf|odt|txt|pub|pptx?)|(about|file|https?):.*",
@@ -225,7 +230,7 @@ def sensible_title(claimed: str) -> str:
 def title_of(text: str) -> str:
     """The headline that a text starts with, or the beginning of its first sentence."""
     text = text[:10_000].lstrip()
-    if stamp := _STAMP.match(text):
+    if stamp := STAMP.match(text):
         text = text[stamp.end() :]
     for paragraph in re.split(r"\n\s*\n", text):
         lines = paragraph.strip().split("\n")

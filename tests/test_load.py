@@ -426,6 +426,7 @@ def test_docx_reads_insertions_and_content_controls_but_nothing_deleted(tmp_path
             "Der Kreml hat zurückhaltend auf den Vorschlag von US-Präsident Joe Biden für…",
         ),
         ("date 2021-04\n\nKreml reagiert\n\nText.", "Kreml reagiert"),
+        ("Datum: 2021-04-14\nKreml reagiert\n\nText.", "Kreml reagiert"),
         (f"{GERMAN}\n\nMehr.", "Der Kreml hat zurückhaltend reagiert."),
         ("Am 22. April traf Dr. A. Meier ein. Dann nicht.", "Am 22. April traf Dr. A. Meier ein."),
         ("x" * 500, "x" * 79 + "…"),

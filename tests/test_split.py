@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from index import split
 from index.split import MAX_SENTENCE, passages, sentences
+from index.text import title_of
 from index.types import Document, Passage, Span
 
 # One text a line; "|" marks where a sentence ends and another begins.
@@ -264,10 +265,35 @@ def test_hard_wrapped_prose_has_the_same_sentences(width: int, newline: str) -> 
     assert [" ".join(sentence.split()) for sentence in texts(wrapped)] == texts(PROSE)
 
 
-@pytest.mark.parametrize("stamp", ["date 2021-04", "date 2021-04-14"])
+@pytest.mark.parametrize(
+    "stamp",
+    """date 2021-04|date 2021-04-14|DATE 2021-04-14|Date: 2021-04-14|Datum: 2021-04-14|2021-04-14
+    |2021-04|datum 2021-04-14:|2021-04-14 –""".replace("\n    ", "").split("|"),
+)
 def test_a_date_stamp_is_not_cited_with_the_first_sentence(stamp: str) -> None:
-    assert texts(f" {stamp} Der Kreml schweigt.") == [stamp, "Der Kreml schweigt."]
+    for said in ("Der Kreml schweigt.", "„Nein“, sagte er."):
+        assert texts(f" {stamp} {said}") == [stamp, said]
+        assert texts(f"{stamp}\n{said}") == [stamp, said]
     assert texts(f"Ein {stamp} Der Kreml schweigt.") == [f"Ein {stamp} Der Kreml schweigt."]
+    assert texts(stamp) == [stamp]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2021-04-14 wurde der Vertrag geschlossen.",
+        "2021-04-14, kurz nach neun, kam er.",
+        "2021-04-14 änderte sich alles.",
+        "2021-04-14T10:00 Der Kreml schweigt.",
+        "2021-22 Der Kreml schweigt.",
+        "2021-04-1999 Der Kreml schweigt.",
+        "Update: 2021-04-14 Der Kreml schweigt.",
+        "Dates 2021-04 Der Kreml schweigt.",
+    ],
+)
+def test_a_number_that_begins_a_sentence_is_no_stamp(text: str) -> None:
+    assert texts(text) == [text]
+    assert title_of(text) == text
 
 
 @pytest.mark.parametrize(
