@@ -194,20 +194,28 @@ def test_a_wrong_quote_cannot_be_cited() -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "kind"),
+    ("language", "question", "kind"),
     [
-        ("Wann war das?", "time"),
-        ("In which year did it end?", "time"),
-        ("Wie viele Tote gab es?", "number"),
-        ("How long did it take?", "number"),
-        ("Wer sagte das?", "person"),
-        ("Whose idea was it?", "person"),
-        ("Weshalb trat er zurück?", "reason"),
-        ("Was geschah?", ""),
+        ("de", "Wann war das?", "time"),
+        ("en", "In which year did it end?", "time"),
+        ("en", "At what time does it open?", "time"),
+        ("de", "Um wie viel Uhr beginnt es?", "time"),
+        ("de", "Zu welchem Zeitpunkt war das?", "time"),
+        ("de", "Wie viele Tote gab es?", "number"),
+        ("en", "How long did it take?", "number"),
+        ("de", "Was kostet das?", "number"),
+        ("de", "Wer sagte das?", "person"),
+        ("en", "Whose idea was it?", "person"),
+        ("de", "Wo fand es statt?", "place"),
+        ("en", "In which city was it?", "place"),
+        ("de", "Weshalb trat er zurück?", "reason"),
+        ("de", "Was war der Grund?", "reason"),
+        ("en", "What was the reason?", "reason"),
+        ("de", "Was geschah?", ""),
     ],
 )
-def test_asks_for(question: str, kind: str) -> None:
-    assert asks_for(question) == kind
+def test_asks_for(language: str, question: str, kind: str) -> None:
+    assert asks_for(question, language) == kind
 
 
 @pytest.mark.parametrize(
@@ -227,7 +235,7 @@ def test_asks_for(question: str, kind: str) -> None:
         ("de", "Das wievielte Telefonat war das?", "how many"),
         ("de", "Wie viele Tote gab es?", "how many"),
         ("de", "Worüber wurde gesprochen?", "what"),
-        ("de", "Wie lange dauerte es?", "other"),
+        ("de", "Wie lange dauerte es?", "how many"),
         ("de", "Nenne den Ort.", "other"),
         ("fr", "Who?", "other"),
     ],
@@ -241,6 +249,8 @@ def test_offers_only_what_the_question_did_not_say() -> None:
     assert offers("number", "Es waren 40.", frozenset({"40"})) == 0
     assert offers("time", "Er kam im März.", frozenset()) == 1
     assert offers("person", "Da kam Anna.", frozenset()) > 0
+    assert offers("place", "Sie wohnt in Bonn.", frozenset()) == 1
+    assert offers("place", "Sie wohnt in Bonn.", frozenset({"bonn"})) == 0
     assert offers("reason", "Er ging, weil es spät war.", frozenset()) == 1
 
 

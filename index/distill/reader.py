@@ -196,6 +196,11 @@ def material(
     return pages, asked
 
 
+def light(encoding: Encoding) -> Encoding:
+    """Without its token vectors, which the reader has no use for and which fill the memory."""
+    return replace(encoding, tokens=encoding.tokens[:0])
+
+
 def answers_on(page: Page, row: dict[str, Any]) -> tuple[NDArray[np.bool_], tuple[int, int] | None]:
     """Which sentences of a page answer, and the first and last token of the answer."""
     text, start = page.passage.text, page.passage.start
