@@ -6,8 +6,10 @@ is one name away; it is loaded by that library, prompts included.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +26,8 @@ BUNDLED = Path(__file__).parent / "model"
 BUNDLED_NAME = "bundled"
 READER = Path(__file__).parent / "reader.safetensors"
 BATCH_TOKENS = 4096
+COUNTED = 256
+"""So many texts are tokenized at a time, to be counted."""
 HUB_SECONDS = 10.0
 """How long the model hub may take to answer before only models fetched earlier are tried."""
 
@@ -32,19 +36,45 @@ class Encoder(Protocol):
     """What the index needs of an embedding model."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """By which an index knows that it was made with this encoder."""
+        ...
+
     @property
-    def dimension(self) -> int: ...
+    def dimension(self) -> int:
+        """The length of its vectors."""
+        ...
+
     @property
-    def window(self) -> int: ...
+    def window(self) -> int:
+        """The most tokens of a text that it sees, special ones and prompts not counted."""
+        ...
+
     @property
-    def languages(self) -> frozenset[str] | None: ...
+    def languages(self) -> frozenset[str] | None:
+        """The ISO 639-1 codes of those it knows; None where nobody says."""
+        ...
+
     @property
-    def reader(self) -> Reader | None: ...
-    def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
-    def passages(self, texts: Sequence[str], *, progress: str = "") -> FloatMatrix: ...
-    def questions(self, texts: Sequence[str]) -> FloatMatrix: ...
-    def encode(self, texts: Sequence[str], *, question: bool = False) -> list[Encoding]: ...
+    def reader(self) -> Reader | None:
+        """What reads question and passage together, if there is such a thing."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens not counted, nothing truncated."""
+        ...
+
+    def passages(self, texts: Sequence[str], *, progress: str = "") -> FloatMatrix:
+        """Unit vectors of passages or sentences, shape (texts, dimension)."""
+        ...
+
+    def questions(self, texts: Sequence[str]) -> FloatMatrix:
+        """Unit vectors of questions, shape (texts, dimension)."""
+        ...
+
+    def encode(self, texts: Sequence[str], *, question: bool = False) -> list[Encoding]:
+        """Vectors, token vectors and token offsets of each text."""
+        ...
 
 
 class SentenceTransformerEncoder:
@@ -65,7 +95,18 @@ class SentenceTransformerEncoder:
         self._bundled = not name
         self._halfway = halfway or self._bundled
         self._folder = self.name if name else str(BUNDLED)
-        self._lock = threading.RLock()  # both the tokenizer and the model keep state in calls
+        # Both the tokenizer and the model keep state in calls.
+        self._lock, self._next = threading.Lock(), threading.Lock()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Tokenizer and model to oneself; who waits has the next turn, not who had the last."""
+        with self._next:
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     @cached_property
     def _model(self) -> Any:
@@ -82,21 +123,37 @@ class SentenceTransformerEncoder:
         """The transformers model underneath."""
         return self._model[0].auto_model
 
-    @property
+    @cached_property
     def window(self) -> int:
+        """The most tokens of a text that it sees, special ones and prompts not counted."""
+        special = int(self._model.tokenizer.num_special_tokens_to_add())
+        prompts = ("", self._prompt("document"), self._prompt("query"))
+        bare, *prompted = self.count_tokens([f"{prompt}a" for prompt in prompts])
+        return max(1, self._length - special - max(prompted) + bare)
+
+    @property
+    def _length(self) -> int:
+        """The most tokens of a text, all told."""
         return int(self._model.max_seq_length or 512)
 
     @property
     def dimension(self) -> int:
+        """The length of its vectors."""
         return int(self._model.get_embedding_dimension() or 0)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens not counted, nothing truncated."""
-        with self._lock:
-            ids = self._model.tokenizer(
-                list(texts), add_special_tokens=False, truncation=False, verbose=False
-            )["input_ids"]
-        return [len(row) for row in ids]
+        found: list[int] = []
+        for start in range(0, len(texts), COUNTED):
+            with self._turn():
+                ids = self._model.tokenizer(
+                    list(texts[start : start + COUNTED]),
+                    add_special_tokens=False,
+                    truncation=False,
+                    verbose=False,
+                )["input_ids"]
+            found += map(len, ids)
+        return found
 
     def passages(self, texts: Sequence[str], *, progress: str = "") -> FloatMatrix:
         """Unit vectors of passages or sentences, shape (texts, dimension)."""
@@ -123,15 +180,16 @@ class SentenceTransformerEncoder:
 
     def _vectors(self, texts: Sequence[str], kind: str, progress: str) -> FloatMatrix:
         out = np.zeros((len(texts), self.dimension), np.float32)
-        with progress_bar(progress, len(texts)) as bar, self._lock:
+        with progress_bar(progress, len(texts)) as bar:
             for batch in self._batches(texts):
-                out[batch] = self._model.encode(
-                    [texts[i] for i in batch],
-                    prompt=self._prompt(kind),
-                    batch_size=len(batch),
-                    normalize_embeddings=True,
-                    show_progress_bar=False,
-                )
+                with self._turn():
+                    out[batch] = self._model.encode(
+                        [texts[i] for i in batch],
+                        prompt=self._prompt(kind),
+                        batch_size=len(batch),
+                        normalize_embeddings=True,
+                        show_progress_bar=False,
+                    )
                 bar.update(len(batch))
         return out
 
@@ -140,7 +198,7 @@ class SentenceTransformerEncoder:
         prompt = self._prompt("query" if question else "document")
         found: list[Encoding | None] = [None] * len(texts)
         for batch in self._batches(texts):
-            with self._lock:
+            with self._turn():
                 rows = self._model.encode(
                     [texts[i] for i in batch],
                     prompt=prompt,
@@ -151,7 +209,7 @@ class SentenceTransformerEncoder:
                 marks = self._model.tokenizer(
                     [prompt + texts[i] for i in batch],
                     truncation=True,
-                    max_length=self.window,
+                    max_length=self._length,
                     return_offsets_mapping=True,
                 )["offset_mapping"]
             for i, row, mark in zip(batch, rows, marks, strict=True):
@@ -178,6 +236,9 @@ def _trimmed(text: str, offsets: Sequence[tuple[int, int]]) -> NDArray[np.int64]
 
 
 def _load(name: str, halfway: bool) -> Any:
+    if (name.startswith((".", "/", "~")) or Path(name).is_absolute()) and not Path(name).is_dir():
+        raise ModelError(f"cannot load the encoder {name!r}: no such folder")
+    _send_no_telemetry()
     import logging
 
     import torch
@@ -187,17 +248,25 @@ def _load(name: str, halfway: bool) -> Any:
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     for library in ("sentence_transformers", "huggingface_hub"):
         logging.getLogger(library).setLevel(logging.ERROR)
-    local = Path(name).is_dir() or not _hub_answers(name)
     dtype = torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
     options = {"dtype": dtype, "attn_implementation": "eager"}
-    try:
-        model = SentenceTransformer(
+
+    def loaded(local: bool) -> SentenceTransformer:
+        return SentenceTransformer(
             name,
             device="cpu",
             local_files_only=local,
             model_kwargs=options,
             trust_remote_code=False,
         )
+
+    try:
+        model = None
+        if _is_cached(name):
+            with suppress(Exception):  # half of it may be missing
+                model = loaded(local=True)
+        if model is None:
+            model = loaded(local=Path(name).is_dir() or not _hub_answers(name))
     except Exception as error:  # every hub, file and format error there is
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
         raise ModelError(
@@ -217,6 +286,27 @@ def _load(name: str, halfway: bool) -> Any:
         model[0].register_forward_hook(lambda _module, _inputs, out: {**out, **kept})
     model.eval()
     return model
+
+
+def _send_no_telemetry() -> None:
+    """Keep the hub's library from telling what runs here, unless its own setting is made."""
+    if "HF_HUB_DISABLE_TELEMETRY" not in os.environ:
+        os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+        from huggingface_hub import constants
+
+        constants.HF_HUB_DISABLE_TELEMETRY = True  # it may have been imported before
+
+
+def _is_cached(name: str) -> bool:
+    """Whether a model was fetched earlier, as far as the first file of it tells."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        # Weights alone do not do: without this file they would be taken for another model.
+        return try_to_load_from_cache(name, "modules.json") is not None
+    except HFValidationError:  # no name that the hub allows: a folder, say
+        return False
 
 
 def _hub_answers(name: str) -> bool:

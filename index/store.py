@@ -261,7 +261,7 @@ class PassageIndex:
         return given
 
     def _embed(self, documents: Sequence[Document]) -> None:
-        window = min(self.encoder.window, WINDOW) - 2  # the model adds two special tokens
+        window = min(self.encoder.window, WINDOW)
         count = self.encoder.count_tokens
         found = []
         with progress_bar("splitting", len(documents), unit="file") as bar:

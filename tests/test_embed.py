@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 
 from index.embed import BUNDLED, SentenceTransformerEncoder
 from index.errors import ModelError
@@ -64,3 +67,85 @@ def test_a_model_that_is_not_there_is_one_line(
         with pytest.raises(ModelError, match="cannot load the encoder") as caught:
             SentenceTransformerEncoder(name).encode(["a"])
         assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_not_there_is_called_so() -> None:
+    for name in ("/no/such/folder", "./no-such-folder", "../no/such"):
+        with pytest.raises(ModelError, match=f"'{name}': no such folder"):
+            SentenceTransformerEncoder(name).encode(["a"])
+
+
+def test_a_question_waits_for_one_batch_of_others_not_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoder = SentenceTransformerEncoder()
+    turns: list[str] = []
+    asked: list[threading.Thread] = []
+
+    class Model:
+        prompts: dict[str, str] = {}  # noqa: RUF012
+        max_seq_length = 256
+
+        def get_embedding_dimension(self) -> int:
+            return 2
+
+        def encode(self, texts: list[str], **_: object) -> np.ndarray:
+            turns.append(texts[0][0])
+            if not asked:  # while a long upload has its first turn, a question comes
+                asked.append(threading.Thread(target=encoder.questions, args=(["question"],)))
+                asked[0].start()
+                while not encoder._next.locked():
+                    pass
+            return np.zeros((len(texts), 2), np.float32)
+
+    monkeypatch.setitem(vars(encoder), "_model", Model())
+    encoder.passages(["upload " * 2000] * 5)
+    asked[0].join()
+    assert "".join(turns) == "uquuuu"
+
+
+def test_a_window_leaves_room_for_prompts_and_special_tokens(tmp_path: Path) -> None:
+    for file in BUNDLED.rglob("*.*"):
+        copy = tmp_path / file.relative_to(BUNDLED)
+        copy.parent.mkdir(exist_ok=True)
+        copy.symlink_to(file)
+    settings = tmp_path / "config_sentence_transformers.json"
+    settings.unlink()
+    prompts = {"query": "frage: ", "document": "ein Absatz aus einem Text: "}
+    settings.write_text(json.dumps({"prompts": prompts}), "utf-8")
+    encoder = SentenceTransformerEncoder(tmp_path)
+    assert SentenceTransformerEncoder().window == 254
+    assert encoder.window < 254
+    text = "".join(["ja "] * (encoder.window - 1)) + "ja"
+    assert encoder.count_tokens([text]) == [encoder.window]
+    (encoding,) = encoder.encode([text])
+    assert encoding.offsets[-1].tolist() == [len(text) - 2, len(text)]
+    (cut,) = encoder.encode([f"{text} ja"])
+    assert len(cut.offsets) == len(encoding.offsets)
+
+
+def test_a_model_fetched_earlier_needs_no_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = tmp_path / "models--some--model"
+    (held / "refs").mkdir(parents=True)
+    (held / "refs" / "main").write_text("1234")
+    (held / "snapshots").mkdir()
+    (held / "snapshots" / "1234").symlink_to(BUNDLED)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", False)
+    monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)
+    monkeypatch.setattr("index.embed._hub_answers", lambda name: pytest.fail("it was asked"))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    (vector,) = SentenceTransformerEncoder("some/model").passages(["Ein Satz."])
+    assert vector @ SentenceTransformerEncoder().passages(["Ein Satz."])[0] > 0.99
+    assert constants.HF_HUB_DISABLE_TELEMETRY  # by then, at the latest
+    # Half of a model is fetched anew.
+    (held / "snapshots" / "1234").unlink()
+    (held / "snapshots" / "1234").mkdir()
+    (held / "snapshots" / "1234" / "modules.json").symlink_to(BUNDLED / "modules.json")
+    asked: list[str] = []
+    monkeypatch.setattr("index.embed._hub_answers", asked.append)
+    with pytest.raises(ModelError):
+        SentenceTransformerEncoder("some/model").passages(["Ein Satz."])
+    assert asked == ["some/model"]
