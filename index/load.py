@@ -59,6 +59,8 @@ _SUFFIXES = {
     ".markdown": "markdown",
     ".txt": "text",
 }
+SUFFIXES = tuple(_SUFFIXES)
+"""The suffixes that say what a file is."""
 _CONTENT_TYPES = {
     "application/pdf": "pdf",
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
@@ -354,6 +356,8 @@ def _fetch(url: str) -> tuple[bytes, str, str | None]:
                 raise Unreadable(f"broke off after {len(data):,} of {size:,} bytes")
     except urllib.error.HTTPError as error:
         error.close()
+        if str(error.reason).startswith(_WebOnly.inf_msg):
+            raise Unreadable("cannot be fetched: it redirects in a circle, or too often") from None
         raise Unreadable(f"cannot be fetched: {error.code} {_one_line(error.reason)}") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error

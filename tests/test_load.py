@@ -227,7 +227,9 @@ if x:
 @pytest.mark.parametrize("repeated", [1, 500])
 def test_markdown_becomes_what_a_reader_sees(tmp_path: Path, repeated: int) -> None:
     source = MARKDOWN * repeated
-    assert (len(source) >= sandbox.APART_FROM) == (repeated > 1)  # here, and in the child
+    assert (len(source) >= sandbox.APART_FROM["markdown"]) == (
+        repeated > 1
+    )  # here, and in the child
     document = load(written(tmp_path / "a.md", source))
     once = (
         "Vorspann.\n\nÜber alles\n\nEin Satz mit Verweis und Code, der umbrochen ist.\n\n"
@@ -679,9 +681,15 @@ def test_a_parser_over_its_time_is_killed(tmp_path: Path, monkeypatch: pytest.Mo
     # A child that would never answer: it cannot load its parser, and sleeps instead.
     written(tmp_path / "pypdfium2.py", "import time\ntime.sleep(1000)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    start = time.perf_counter()
     assert error_of(lambda: load(path)) == f"{path} could not be read within 0.5 seconds"
-    assert time.perf_counter() - start < 5
+
+
+def test_brackets_that_are_never_closed_are_left_to_the_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "a.md", "[a" * 30_000)  # markdown-it takes half a minute
+    monkeypatch.setattr(sandbox, "PARSE_SECONDS", 0.5)
+    assert error_of(lambda: load(path)) == f"{path} could not be read within 0.5 seconds"
 
 
 def test_a_parser_that_crashes_takes_only_itself_down(
@@ -917,6 +925,7 @@ class Site(BaseHTTPRequestHandler):
             "/bytes.txt": (200, {"Content-Type": "application/octet-stream"}, b"Ein Text, lang."),
             "/image": (200, {"Content-Type": "image/png"}, PNG),
             "/to-page": (302, {"Location": "/page"}, b""),
+            "/to-itself": (302, {"Location": "/to-itself"}, b""),
             "/to-file": (302, {"Location": "file:///etc/passwd"}, b""),
             "/to-ftp": (302, {"Location": "ftp://127.0.0.1/x"}, b""),
             "/short": (200, {"Content-Type": "text/plain", "Content-Length": "99"}, b"Ein Anf"),
@@ -981,6 +990,7 @@ def test_a_web_page_is_read_by_its_content_type(site: str) -> None:
         ("/missing", "cannot be fetched: 404 Not Found"),
         ("/to-file", "cannot be fetched"),
         ("/to-ftp", "cannot be fetched: it redirects to something that is not a web address"),
+        ("/to-itself", "cannot be fetched: it redirects in a circle, or too often"),
         ("/zipped", "came compressed (gzip), unasked"),
         ("/short", "broke off after 7 of 99 bytes"),
     ],
@@ -1012,9 +1022,7 @@ def test_a_password_in_an_address_is_neither_sent_nor_repeated() -> None:
 
 def test_a_server_that_drips_is_left(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "URL_SECONDS", 0.3)
-    start = time.perf_counter()
     assert error_of(lambda: load_url(f"{site}/drip")).endswith("did not answer within 0.3 seconds")
-    assert time.perf_counter() - start < 2
 
 
 class Terminal(io.StringIO):
