@@ -6,10 +6,13 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from index.load import SUFFIXES
 from tests.conftest import ROOT, command, environment
 
 playwright = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
@@ -214,6 +217,39 @@ def test_the_api_gives_the_answer_of_the_contract(address: str) -> None:
     assert answer["answered"] is True
     assert answer["citations"][0]["source"] == "gipfel.de.txt"
     assert any(SAID in citation["quote"] for citation in answer["citations"])
-    with pytest.raises(AppError, match="question"):
-        client.predict("", api_name="/ask")
+    for nothing in ("", 5, None, ["a"]):
+        with pytest.raises(AppError, match="question"):
+            client.predict(nothing, api_name="/ask")
     client.close()
+
+
+def test_only_this_computers_own_names_are_answered(address: str) -> None:
+    port = urlsplit(address).port
+    for host, status in (
+        (f"127.0.0.1:{port}", 200),
+        (f"localhost:{port}", 200),
+        ("[::1]", 200),
+        (f"evil.example:{port}", 400),
+        ("127.0.0.1.evil.example", 400),
+    ):
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        headers = {"Host": host, "Origin": f"http://{host}"}
+        for method, path in (("GET", "/"), ("GET", "/gradio_api/info")):
+            connection.request(method, path, headers=headers)
+            reply = connection.getresponse()
+            assert b"/ask" not in reply.read() or status == 200
+            assert reply.status == status, host
+        connection.close()
+
+
+def test_a_page_for_other_computers_is_answered_under_any_name() -> None:
+    from ui.app import _names
+
+    assert _names("0.0.0.0") == ["*"]
+    assert "127.0.1.1" in _names("127.0.1.1")
+    assert "[::1]" in _names("::1")
+
+
+def test_every_kind_of_file_that_is_read_may_be_uploaded(visit: Visit) -> None:
+    accepted = visit.page.get_attribute("#upload input[type=file]", "accept") or ""
+    assert set(SUFFIXES) <= set(accepted.replace(" ", "").split(","))

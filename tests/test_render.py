@@ -26,6 +26,7 @@ HOSTILE = [
     "&lt;script&gt;alert(1)&lt;/script&gt;",
     "${alert(1)} {{alert(1)}} @children",
     "\ud800 lone surrogate",
+    "\x1b]0;controls\x07",
 ]
 ALLOWED = {"a", "b", "blockquote", "div", "figcaption", "figure", "li", "mark", "p", "section"}
 ALLOWED |= {"small", "span", "sup", "ul"}
@@ -104,7 +105,8 @@ def _only_ours(elements: _Elements) -> None:
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_every_field_is_shown_as_the_text_it_is(hostile: str) -> None:
-    visible = hostile.replace("\ud800", "?")  # a document's text holds no half characters
+    # A document's text holds neither half characters nor controls.
+    visible = re.sub("[\ud800\x1b\x07]", "\ufffd", hostile)
     text = f"Before. {visible} After."
     document = Document(text, source=hostile, title=hostile, language=hostile)
     citation = _cite(document, 1, visible)

@@ -7,8 +7,10 @@ visit holds.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -21,15 +23,15 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr  # noqa: TID253 - ui.cli imports this module for the chat alone
 from gradio.events import api  # noqa: TID253
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from index.errors import BelegError, InputError
-from index.load import load
+from index.load import SUFFIXES, load
 from index.types import Document
 from rag.answer import Answer
 from rag.chatbot import Chatbot
 from ui import render
 
-UPLOAD_TYPES = (".txt", ".md", ".html", ".htm", ".pdf", ".docx")
 UPLOAD_SIZE = "50mb"
 
 TURNS = 50
@@ -168,6 +170,8 @@ def build(bot: Chatbot, examples: Sequence[str] = ()) -> gr.Blocks:
     def ask_api(question: str) -> dict[str, Any]:
         """Answer one question from the start documents: the object of `beleg ask --json`."""
         try:
+            if not isinstance(question, str):  # whatever a client sends
+                raise InputError("the question must be text")
             return bot.ask(_sendable(question)).to_json()
         except BelegError as error:
             raise gr.Error(str(error), print_exception=False) from None
@@ -212,7 +216,7 @@ def build(bot: Chatbot, examples: Sequence[str] = ()) -> gr.Blocks:
                 upload = gr.File(
                     label=i18n("upload"),
                     file_count="multiple",
-                    file_types=list(UPLOAD_TYPES),
+                    file_types=list(SUFFIXES),
                     height=150,
                     elem_id="upload",
                 )
@@ -270,7 +274,12 @@ def serve(
                 mcp_server=False,
                 max_file_size=UPLOAD_SIZE,
                 footer_links=[],
-                app_kwargs={"middleware": [(_Policy, (), {})]},
+                app_kwargs={
+                    "middleware": [
+                        (TrustedHostMiddleware, (_names(host), False), {}),
+                        (_Policy, (), {}),
+                    ]
+                },
                 i18n=gr.I18n(**_PHRASES),
                 theme=gr.themes.Base(
                     primary_hue="amber",
@@ -289,6 +298,18 @@ def serve(
             threading.Event().wait()
         finally:
             page.close(verbose=False)
+
+
+def _names(host: str) -> list[str]:
+    """The names under which the page answers: while it listens on this computer alone, only
+    those of this computer.
+
+    A foreign page whose name leads here (DNS rebinding) could read along otherwise.
+    """
+    address = socket.getaddrinfo(host, None)[0][4][0]
+    if not ipaddress.ip_address(address).is_loopback:
+        return ["*"]
+    return ["localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host]
 
 
 def _reply(

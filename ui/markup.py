@@ -8,7 +8,7 @@ from html import escape
 
 from rag.metrics import Interval
 
-# What XML, and so this page, cannot hold: C0 controls, surrogates, two noncharacters.
+# What XML, and so this HTML, cannot hold: C0 controls, surrogates, two noncharacters.
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -51,14 +51,17 @@ def bar(share: float, text: str, kind: str, spread: tuple[float, float] | None =
 
 
 def interval_bar(found: Interval | None) -> str:
+    """A measure as text and bar, or a dash where it does not apply."""
     if found is None:
         return "–"
     return bar(found.value, f"{found.value:.3f}", "plain", (found.low, found.high))
 
 
 def between(found: Interval | None) -> str:
+    """A measure's interval, or nothing where it does not apply."""
     return f"[{figure(found.low)}, {figure(found.high)}]" if found else ""
 
 
 def figure(value: float) -> str:
+    """A number with three decimals, from 10 on with one."""
     return f"{value:.3f}" if value < 10 else f"{value:.1f}"

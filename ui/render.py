@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 from textwrap import indent
 from typing import TypeAlias
 
 from index.types import Document, Hit
 from rag.answer import Answer, Citation
+from ui.markup import safe
 
 NEAREST = 3
 """So many of the nearest passages are shown when nothing answers."""
@@ -126,35 +126,35 @@ def plain(text: str) -> str:
 def conversation(turns: Sequence[Turn], language: str) -> str:
     """The whole conversation as HTML; ``language`` is that of the interface."""
     if not turns:
-        return f'<div class="talk"><p class="empty">{_safe(word("empty", language))}</p></div>'
+        return f'<div class="talk"><p class="empty">{safe(word("empty", language))}</p></div>'
     body = "".join(_turn(turn, number, language) for number, turn in enumerate(turns))
     return f'<div class="talk" role="log" aria-live="polite">{body}</div>'
 
 
 def documents(in_use: Iterable[Document], own: Collection[Document], language: str) -> str:
     """The list of documents in use, the visitor's ``own`` ones named as such."""
-    note = f"<small>{_safe(word('this visit', language))}</small>"
+    note = f"<small>{safe(word('this visit', language))}</small>"
     items = [_document(document, note if document in own else "") for document in in_use]
     return f'<ul class="documents">{"".join(items)}</ul>'
 
 
 def status(done: str, problems: Iterable[str] = ()) -> str:
     """A line on what was done and one for each problem, or nothing."""
-    lines = [f"<p>{_safe(done)}</p>"] if done else []
-    lines += [f'<p class="error">{_safe(problem)}</p>' for problem in problems]
+    lines = [f"<p>{safe(done)}</p>"] if done else []
+    lines += [f'<p class="error">{safe(problem)}</p>' for problem in problems]
     return f'<div class="status" role="status">{"".join(lines)}</div>'
 
 
 def _turn(turn: Turn, number: int, language: str) -> str:
-    parts = [f'<p class="question" dir="auto">{_safe(turn.question)}</p>']
+    parts = [f'<p class="question" dir="auto">{safe(turn.question)}</p>']
     if turn.answer is not None:
         parts.append(_answer(turn.answer, f"t{number}"))
     elif turn.error:
-        parts.append(f'<p class="error" role="alert">{_safe(turn.error)}</p>')
+        parts.append(f'<p class="error" role="alert">{safe(turn.error)}</p>')
     elif turn.partial:
-        parts.append(f'<p class="text" dir="auto">{_safe(turn.partial)}</p>')
+        parts.append(f'<p class="text" dir="auto">{safe(turn.partial)}</p>')
     else:
-        parts.append(f'<p class="waiting">{_safe(word("waiting", language))}</p>')
+        parts.append(f'<p class="waiting">{safe(word("waiting", language))}</p>')
     return f'<section class="turn">{"".join(parts)}</section>'
 
 
@@ -162,7 +162,7 @@ def _answer(answer: Answer, key: str) -> str:
     kind = "text" if answer.answered else "text refusal"
     parts = [f'<p class="{kind}" dir="auto">{_linked(answer, key)}</p>']
     if answer.notice:
-        parts.append(f'<p class="notice">{_safe(answer.notice)}</p>')
+        parts.append(f'<p class="notice">{safe(answer.notice)}</p>')
     cited: dict[_Excerpt, list[Citation]] = {}
     for citation in answer.citations:
         excerpt = (citation.document, citation.passage_start, citation.passage_end)
@@ -186,11 +186,11 @@ def _linked(answer: Answer, key: str) -> str:
         if match[1] is None or int(match[1]) not in known:
             continue
         name = f"{word('citation', answer.language)} {match[1]}"
-        link = f'class="marker" href="#{key}c{match[1]}" aria-label="{_safe(name)}"'
-        parts.append(_safe(answer.text[done : match.start()]))
+        link = f'class="marker" href="#{key}c{match[1]}" aria-label="{safe(name)}"'
+        parts.append(safe(answer.text[done : match.start()]))
         parts.append(f"<a {link}>[{match[1]}]</a>")
         done = match.end()
-    parts.append(_safe(answer.text[done:]))
+    parts.append(safe(answer.text[done:]))
     return "".join(parts)
 
 
@@ -207,8 +207,8 @@ def _passage(
     place = where(document, min(spans)[0], max(right for _, right in spans), language)
     return (
         '<figure class="passage"><figcaption>'
-        f"<b>{numbers} {_safe(document.title)}</b> <span>{_safe(place)}</span></figcaption>"
-        f'<blockquote dir="auto" lang="{_safe(document.language)}">{body}</blockquote></figure>'
+        f"<b>{numbers} {safe(document.title)}</b> <span>{safe(place)}</span></figcaption>"
+        f'<blockquote dir="auto" lang="{safe(document.language)}">{body}</blockquote></figure>'
     )
 
 
@@ -227,20 +227,15 @@ def _segments(
 
 def _segment(text: str, inside: bool, first: list[Citation], key: str) -> str:
     if not inside:
-        return _safe(text)
+        return safe(text)
     anchors = "".join(f'<sup id="{key}c{c.marker}">{c.marker}</sup>' for c in first)
-    return f"{anchors}<mark>{_safe(text)}</mark>"
+    return f"{anchors}<mark>{safe(text)}</mark>"
 
 
 def _document(document: Document, note: str) -> str:
-    return f"<li><b>{_safe(document.title)}</b> <span>{_safe(document.source)}</span> {note}</li>"
+    return f"<li><b>{safe(document.title)}</b> <span>{safe(document.source)}</span> {note}</li>"
 
 
 def _indented(quote: str, language: str) -> str:
     left, right = _QUOTES.get(language, _QUOTES["en"])
     return indent(f"{left}{quote}{right}", "    ")
-
-
-def _safe(text: str) -> str:
-    """``text`` as HTML that shows just this text; a lone surrogate cannot be sent."""
-    return escape(text.encode("utf-8", "replace").decode("utf-8"))
