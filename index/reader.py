@@ -37,12 +37,10 @@ class Reading:
     """What the reader makes of one passage.
 
     ``sentences``: the log odds of each sentence of being the answer against the passage
-    holding none, (sentences,). ``span``: the code points of the passage, in its best sentence,
-    that look most like the answer itself.
+    holding none, (sentences,).
     """
 
     sentences: NDArray[np.float32]
-    span: tuple[int, int]
 
 
 def upper_half(encoder_layers: Any, changes: dict[str, torch.Tensor]) -> Any:
@@ -57,9 +55,8 @@ def upper_half(encoder_layers: Any, changes: dict[str, torch.Tensor]) -> Any:
 
 def scores(
     states: torch.Tensor, of: torch.Tensor, count: int, heads: dict[str, torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores of sentences over no answer, (texts, count), and of tokens to begin and to end
-    the answer, (texts, tokens, 2).
+) -> torch.Tensor:
+    """Scores of sentences over no answer, (texts, count).
 
     ``states`` (texts, 1 + tokens, dimension) begin with the place for "no answer"; ``of``
     (texts, tokens) gives each token's sentence, -1 for question and padding.
@@ -73,8 +70,7 @@ def scores(
     mean = (inside.transpose(1, 2) @ (tokens @ heads["mean"]).unsqueeze(-1)).squeeze(-1) / size
     each = (tokens @ heads["token"]).unsqueeze(-1).masked_fill(inside == 0, -torch.inf)
     best = each.amax(1)
-    found = mean + best - null.unsqueeze(1)
-    return found, tokens @ heads["span"]
+    return mean + best - null.unsqueeze(1)
 
 
 class Reader:
@@ -88,7 +84,7 @@ class Reader:
 
         held = load_file(file)
         self._layers = upper_half(layers, held).eval()
-        self._heads = {k: held[k].float() for k in ("null", "mean", "token", "span")}
+        self._heads = {k: held[k].float() for k in ("null", "mean", "token")}
         self._begin = {k: held[k].float() for k in ("none", "question", "passage")}
 
     def read(
@@ -110,20 +106,8 @@ class Reader:
                 [asked] * len(passages), list(map(states_of, passages)), sentences, self._begin
             )
             states = run(self._layers, x, mask)
-            logits, marks = scores(states, where, max(1, *counts), self._heads)
-        readings = []
-        for row, (encoding, of, count) in enumerate(zip(passages, sentences, counts, strict=True)):
-            own = logits[row, :count].numpy()
-            span = (0, 0)
-            if count and np.isfinite(own).any():
-                inside = np.flatnonzero(of == own.argmax())
-                a, b = best_span(marks[row, len(asked) + inside].numpy())
-                span = (
-                    int(encoding.offsets[inside[a], 0]),
-                    int(encoding.offsets[inside[b], 1]),
-                )
-            readings.append(Reading(own, span))
-        return readings
+            logits = scores(states, where, max(1, *counts), self._heads).numpy()
+        return [Reading(row[:count]) for row, count in zip(logits, counts, strict=True)]
 
 
 def states_of(encoding: Encoding) -> torch.Tensor:
@@ -137,16 +121,6 @@ def states_of(encoding: Encoding) -> torch.Tensor:
     if encoding.lower is None:
         raise ValueError("this encoding has no states for a reader")
     return torch.from_numpy(encoding.lower.astype(np.float32))
-
-
-def best_span(marks: NDArray[np.float32], longest: int = 30) -> tuple[int, int]:
-    """The first and last of at most ``longest`` tokens with the highest sum of marks."""
-    total = marks[:, None, 0] + marks[None, :, 1]
-    order = np.arange(len(marks))
-    gap = order[None, :] - order[:, None]
-    total = np.where((gap >= 0) & (gap < longest), total, -np.inf)
-    begin, end = np.unravel_index(int(total.argmax()), total.shape)
-    return int(begin), int(end)
 
 
 def joined(

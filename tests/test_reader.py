@@ -67,9 +67,6 @@ def test_a_taught_reader_reads(
     for page, reading in zip(pages, readings, strict=True):
         assert reading.sentences.shape == (len(page.passage.sentences),)
         assert np.isfinite(reading.sentences).all()
-        best = page.passage.sentences[int(reading.sentences.argmax())]
-        start, end = (at + page.passage.start for at in reading.span)
-        assert best.start <= start < end <= best.end
     alone = reader.read(question.encoding, [pages[0].encoding], [pages[0].sentences])[0]
     np.testing.assert_allclose(alone.sentences, readings[0].sentences, atol=0.1)
 

@@ -128,7 +128,8 @@ class Pupil(nn.Module):
     def forward(
         self, pairs: Sequence[tuple[Encoding, Page]]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Sentence scores and span scores (see index.reader.scores), and where each token is."""
+        """Sentence scores (see index.reader.scores), scores of tokens to begin and to end the
+        answer, (pairs, tokens, 2), which only help to learn, and where each token is."""
         x, mask, where = joined(
             [states_of(question)[:QUESTION_TOKENS] for question, _ in pairs],
             [states_of(page.encoding) for _, page in pairs],
@@ -136,8 +137,9 @@ class Pupil(nn.Module):
             dict(self.begin),
         )
         count = max(1, *(int(page.sentences.max(initial=-1)) + 1 for _, page in pairs))
-        found, spans = scores(run(self.layers, x, mask), where, count, dict(self.heads))
-        return found, spans, where
+        states = run(self.layers, x, mask)
+        found = scores(states, where, count, dict(self.heads))
+        return found, states[:, 1:] @ self.heads["span"], where
 
     def go_on_from(self, file: Path) -> None:
         """Take up what an earlier run saved."""
