@@ -158,6 +158,7 @@ def words(text: str) -> list[str]:
 
 @lru_cache(maxsize=200_000)
 def stem(word: str, language: str) -> str:
+    """The stem of a folded word; the word itself where the language has no stemmer."""
     stemmer = _stemmer(language)
     return str(stemmer.stemWord(word)) if stemmer else word
 

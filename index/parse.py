@@ -36,6 +36,7 @@ def parse(kind: str, data: bytes) -> Raw:
 
 
 def damaged(kind: str) -> str:
+    """What is wrong with a file that its parser takes for none of its kind."""
     return f"is damaged, or no {_FORMATS[kind]} file"
 
 

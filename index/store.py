@@ -82,15 +82,18 @@ class View:
 
     @cached_property
     def languages(self) -> tuple[str, ...]:
+        """The languages of the documents, as ISO 639-1 codes."""
         return tuple(sorted({document.language for document in self.documents}))
 
     @cached_property
     def compounds(self) -> Compounds:
+        """Splits compounds into words of the documents."""
         texts = (document.text for document in self.documents)
         return Compounds({word for text in texts for word in words(text) if len(word) >= 4})
 
     @cached_property
     def keywords(self) -> KeywordIndex:
+        """Keyword search over the passages."""
         return KeywordIndex([self.terms(passage.text, passage) for passage in self.passages])
 
     @cached_property
@@ -335,6 +338,7 @@ class PassageIndex:
         return copy
 
     def close(self) -> None:
+        """Close the file; the index cannot be changed from then on."""
         self._db.close()
 
     def _refresh(self) -> None:

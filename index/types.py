@@ -66,12 +66,8 @@ class Passage:
 
     @property
     def text(self) -> str:
+        """Its part of the document's text."""
         return self.document.text[self.start : self.end]
-
-    @property
-    def location(self) -> str:
-        """Where it stands, for people: ``article.txt:240-760``."""
-        return f"{self.document.source}:{self.start}-{self.end}"
 
 
 @dataclass(frozen=True, slots=True)

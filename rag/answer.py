@@ -14,7 +14,8 @@ class Citation:
     """A quote and where it stands: ``document.text[start:end] == quote``, always.
 
     ``marker`` is the number in the answer's text, ``[marker]``; ``passage_start`` and
-    ``passage_end`` bound the passage that the quote was chosen from.
+    ``passage_end`` bound the passage that the quote was chosen from. Where the sentence
+    before that passage is quoted too, ``passage_start`` is where that sentence begins.
 
     Raises:
         ValueError: the quote is not the text at these offsets.
@@ -36,17 +37,21 @@ class Citation:
 
     @property
     def source(self) -> str:
+        """The name of the document."""
         return self.document.source
 
     @property
     def title(self) -> str:
+        """The title of the document."""
         return self.document.title
 
     @property
     def page(self) -> int | None:
+        """The page that the quote begins on, from 1; None where there are no pages."""
         return self.document.page_at(self.start)
 
     def to_json(self) -> dict[str, Any]:
+        """The citation in what ``beleg ask --json`` prints; plain types only."""
         return {
             "marker": self.marker,
             "document": self.document.id,

@@ -84,6 +84,7 @@ class Chatbot:
 
     @property
     def documents(self) -> Sequence[Document]:
+        """What it answers from."""
         return self.index.documents
 
     def add(

@@ -38,6 +38,7 @@ class Place(NamedTuple):
     end: int
 
     def overlaps(self, other: Place) -> bool:
+        """Whether they have a character in common."""
         return self.document == other.document and self.start < other.end and other.start < self.end
 
 

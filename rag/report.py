@@ -92,6 +92,7 @@ class Cited:
 
     @property
     def as_quote(self) -> Quote:
+        """What the measures of an answer take (see rag.metrics)."""
         return Quote(self.quote, Place(self.source, self.start, self.end), self.sentences)
 
 
