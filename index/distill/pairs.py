@@ -12,6 +12,10 @@ from pathlib import Path
 
 from index.errors import InputError
 
+SUITES = frozenset({"wmt-systems"})
+"""Origins of which most very short sentences are left out: test suites ("Wir haben schlafen
+wollen."), in which they are so many and so alike that one in four is enough."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -23,7 +27,11 @@ class Pair:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Read a TSV (plain or .gz): foreign, English, and optionally the origin."""
+    """Read a TSV (plain or .gz): foreign, English, and optionally the origin.
+
+    Raises:
+        InputError: it cannot be read, or is no such file.
+    """
     opener = gzip.open if path.suffix == ".gz" else open
     pairs = []
     try:
@@ -35,6 +43,8 @@ def read_pairs(path: Path) -> list[Pair]:
                 pairs.append(Pair(*(cell.strip() for cell in cells)))
     except (UnicodeDecodeError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: not UTF-8 text, or a damaged .gz ({error})") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
     return pairs
 
 
@@ -42,14 +52,24 @@ _NOTES = re.compile(r"\{[^}]*\}|\[[^\]]*\]|\([^)]*\)|<[^>]*>")
 
 
 def read_dictionary(path: Path) -> list[Pair]:
-    """Read a Ding dictionary: ``de ; de | de :: en ; en | en``, notes in brackets."""
+    """Read a Ding dictionary: ``de ; de | de :: en ; en | en``, notes in brackets.
+
+    Raises:
+        InputError: it cannot be read.
+    """
 
     def alternatives(part: str) -> list[str]:
         texts = (" ".join(t.split()) for t in _NOTES.sub(" ", part).split(";"))
         return [t for t in texts if any(c.isalpha() for c in t)]
 
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error})") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
     pairs = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in lines:
         if line.startswith("#") or line.count("::") != 1:
             continue
         foreign, english = (side.split("|") for side in line.split("::"))
@@ -62,11 +82,7 @@ def read_dictionary(path: Path) -> list[Pair]:
 
 
 def clean(pairs: Iterable[Pair], rng: random.Random) -> list[Pair]:
-    """Drop repeats, pairs of very different length, and most very short sentences.
-
-    Short sentences of test suites ("Wir haben schlafen wollen.") are so many and so
-    alike that one in four is enough.
-    """
+    """Drop repeats, pairs of very different length, and most very short sentences of SUITES."""
     kept, seen = [], set()
     for pair in pairs:
         a, b = len(pair.foreign), len(pair.english)
@@ -77,7 +93,7 @@ def clean(pairs: Iterable[Pair], rng: random.Random) -> list[Pair]:
             continue
         seen.add(key)
         short = len(pair.english.split()) < 8 and "?" not in pair.english
-        if (short or pair.origin == "multi30k") and rng.random() > 0.25:
+        if ((short and pair.origin in SUITES) or pair.origin == "multi30k") and rng.random() > 0.25:
             continue
         kept.append(pair)
     return kept

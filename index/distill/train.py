@@ -34,6 +34,8 @@ from index.embed import SentenceTransformerEncoder
 from index.errors import InputError
 from index.vectors import Encoding, FloatMatrix
 
+LEAST = 100
+"""So many pairs are needed beside those that are held out."""
 ALIGNED = 120_000
 """So many sentence pairs are enough to see which pieces translate each other."""
 
@@ -266,6 +268,8 @@ def distill(
         InputError: there are too few pairs, or a model is not of the kind that is needed.
         ModelError: the teacher cannot be loaded.
     """
+    if hold_out < 1:
+        raise InputError(f"{hold_out} pairs held out: at least one is needed, to measure")
     recipe = recipe or Recipe()
     rng = random.Random(recipe.seed)
     torch.manual_seed(recipe.seed)
@@ -276,8 +280,11 @@ def distill(
     ordered = [
         p for p in sentences if documents and p.origin.startswith(documents) and p not in unseen
     ]
-    if len(kept) < 100:
-        raise InputError(f"{len(kept)} usable pairs: at least 100 beside the held-out ones needed")
+    if len(kept) < LEAST:
+        raise InputError(
+            f"{len(sentences)} pairs, {len(held) + len(kept)} of them usable (none twice, and the"
+            f" two sides of like length): at least {LEAST} beside the {hold_out} held out needed"
+        )
     if not teacher.is_dir():
         raise InputError(f"{teacher} is no folder of a sentence-transformers model")
     student = Student(start or teacher)
