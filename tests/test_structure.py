@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import ast
 import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -15,8 +18,8 @@ from ui.cli import _parser
 ALLOWED = {"index": {"index"}, "rag": {"rag", "index"}, "ui": {"ui", "rag", "index"}}
 
 
-def ours(path: Path) -> set[str]:
-    """The top-level packages of ours that a module imports."""
+def imported(path: Path) -> set[str]:
+    """The top-level packages that a module imports."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -25,7 +28,12 @@ def ours(path: Path) -> set[str]:
             found.add((node.module or "").split(".")[0])
         elif isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
-    return found & (ALLOWED.keys() | {"tests"})
+    return found
+
+
+def ours(path: Path) -> set[str]:
+    """The top-level packages of ours that a module imports."""
+    return imported(path) & (ALLOWED.keys() | {"tests"})
 
 
 @pytest.mark.parametrize("floor", sorted(ALLOWED))
@@ -34,6 +42,21 @@ def test_arrows_point_down(floor: str) -> None:
     assert len(modules) > 2
     for module in modules:
         assert ours(module) <= ALLOWED[floor], module.name
+
+
+def test_every_package_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    declared = {
+        extra: {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in lines}
+        for extra, lines in {"": project["dependencies"], **extras}.items()
+    }
+    names = packages_distributions()
+    for top, extra in (*((floor, "") for floor in ALLOWED), ("tests", "test")):
+        for module in (ROOT / top).rglob("*.py"):
+            for package in imported(module) - sys.stdlib_module_names - {*ALLOWED, "tests"}:
+                known = {name.lower().replace("_", "-") for name in names.get(package, ())}
+                assert known & (declared[""] | declared[extra]), f"{module}: {package}"
 
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
