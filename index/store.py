@@ -400,6 +400,7 @@ class PassageIndex:
         view = view or self._view
         language = detect_language(text, among=("de", "en"))
         spoken = detect_language(text) if language == "en" else language
+        spoken = language if spoken in ("de", "en") else spoken
         found = question_words(text, spoken, view.languages, view.compounds)
         (encoding,) = self.encoder.encode([text], question=True)
         return Query(text, language, spoken, encoding, tuple(found))
@@ -431,7 +432,12 @@ class PassageIndex:
             "lexical": lexical[rows],
         }
         if (known := self.encoder.languages) is not None:
-            of = [view.passages[row].document.language in known for row in rows]
+            # Of another language its vectors say nothing; what they say of the others must not
+            # come before the words of a question in it.
+            of = [
+                query.spoken in known and view.passages[row].document.language in known
+                for row in rows
+            ]
             for name in ("dense", "sentence"):
                 channels[name] = channels[name] * np.asarray(of, np.float32)
         score = fuse(channels)

@@ -105,7 +105,8 @@ def extract(
         sure, enough = float(chance.max()), KEYWORDS_ENOUGH
     else:
         chance = rank(sentences, ranker)
-        sure = confidence(sentences[int(chance.argmax())], ranker)
+        # "Where?" alone asks for nothing that could be found.
+        sure = confidence(sentences[int(chance.argmax())], ranker) if query.words else 0.0
         enough = ranker.threshold
     citations: list[Citation] = []
     for i in np.argsort(-chance, kind="stable"):

@@ -14,6 +14,11 @@ REFUSAL: Mapping[str, str] = {
     "en": "The documents do not say. These passages come nearest; they are not given as an answer.",
 }
 
+NOTHING_ASKED: Mapping[str, str] = {
+    "de": "Die Frage enthält kein Wort, nach dem sich suchen lässt: bitte ganz ausschreiben.",
+    "en": "The question has no word to look for: ask it in full.",
+}
+
 UNKNOWN_QUESTION = (
     "The question is in a language ({language}) that the model does not know: ask in German or"
     " English, or with  --model intfloat/multilingual-e5-small"

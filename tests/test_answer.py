@@ -11,7 +11,7 @@ from index.types import Document
 from rag.answer import Answer, Citation
 from rag.chatbot import EXAMPLE, Chatbot
 from rag.extract import QUOTE_CHARACTERS
-from rag.language import REFUSAL, asks_for, offers, points_back, question_word
+from rag.language import NOTHING_ASKED, REFUSAL, asks_for, offers, points_back, question_word
 
 
 def questions(language: str) -> list[dict[str, object]]:
@@ -156,6 +156,29 @@ def test_a_refusal_says_that_the_question_is_in_an_unknown_language(
     check(answer)
     assert not answer.answered
     assert answer.notice.partition("(")[2].partition(")")[0] == language
+
+
+@pytest.mark.parametrize("question", ["Wo?", "Why?", "Wer war das?"])
+def test_a_question_without_a_word_to_look_for_is_not_answered(question: str, bot: Chatbot) -> None:
+    answer = bot.ask(question)
+    check(answer)
+    assert not answer.answered
+    assert answer.notice in NOTHING_ASKED.values()
+
+
+def test_a_question_in_an_unknown_language_finds_the_document_in_it(bot: Chatbot) -> None:
+    mixed = Chatbot(bot.index.fork())
+    text = (
+        "Le conseil municipal a voté le budget de la ville mercredi soir. "
+        "Les écologistes ont voté contre le budget, faute de moyens pour les écoles. "
+        "Le maire a promis une nouvelle piscine avant la fin de son mandat."
+    )
+    mixed.index.add([Document(text, "budget.txt", "Budget", "fr")])
+    answer = mixed.ask("Qui a voté contre le budget ?")
+    check(answer)
+    assert answer.answered
+    assert "Les écologistes ont voté contre" in answer.citations[0].quote
+    assert "--model" in answer.notice
 
 
 def test_the_sentence_before_is_quoted_across_a_passage_border(bot: Chatbot) -> None:
