@@ -23,6 +23,7 @@ from rag.metrics import Interval, Place
 from rag.questions import Question, check_answers, read_questions
 from rag.report import (
     ABSTAINED,
+    CHANCE,
     ERROR,
     METRICS,
     NOT_ANSWERED,
@@ -94,7 +95,7 @@ class Bot:
     @property
     def index(self) -> Any:
         view = SimpleNamespace(documents=self.documents, passages=range(5))
-        encoder = SimpleNamespace(name="fake")
+        encoder = SimpleNamespace(name="fake", fingerprint="f" * 16)
         return SimpleNamespace(view=view, encoder=encoder, search=self._search)
 
     def _search(self, question: str, k: int, *, view: Any) -> list[Hit]:
@@ -195,11 +196,18 @@ def test_figures_by_hand(report: Report) -> None:
         "false_abstention": 2 / 4,
         "unanswerable_abstention": 1 / 2,
         "calibration_error": 2.4 / 5,
+        # Right with .9, .8, .6, .2, .1, each alone in its bin: off by 2 c (1 - c) on average.
+        "calibration_error_by_chance": pytest.approx(
+            2 * (0.09 + 0.16 + 0.24 + 0.16 + 0.09) / 5, abs=0.01
+        ),
         "seconds_per_question": 3,
         "seconds_p95": 4.8,
     }
     found = {name: interval and interval.value for name, interval in report.metrics.items()}
-    assert found == {name: close(value) for name, value in expected.items()}
+    assert found == {
+        name: close(value) if isinstance(value, (int, float)) else value
+        for name, value in expected.items()
+    }
     assert list(report.metrics) == list(METRICS)
     for interval in report.metrics.values():
         assert interval is not None
@@ -242,7 +250,7 @@ def test_breakdown(report: Report) -> None:
             report.breakdown.items()} == {
         "direction": [("en→?", 2), ("en→en", 2), ("de→de", 1), ("en→de", 1)],
         "question_word": [("where", 2), ("other", 1), ("what", 1), ("when", 1), ("who", 1)],
-        "document": [("?", 2), ("a.txt", 2), ("b.txt", 2)],
+        "document": [("(none)", 2), ("a.txt", 2), ("b.txt", 2)],
         "language": [("en", 5), ("de", 1)],
     }  # fmt: skip
     en_en = report.breakdown["direction"][1].metrics
@@ -262,7 +270,7 @@ def test_measures_that_do_not_apply_are_none() -> None:
     unsaid = run(bot(), [ASKED["wifi"]]).metrics
     assert {name for name, interval in unsaid.items() if interval is not None} == {
         "answered_rate", "unanswerable_abstention", "calibration_error",
-        "seconds_per_question", "seconds_p95",
+        "calibration_error_by_chance", "seconds_per_question", "seconds_p95",
     }  # fmt: skip
     assert set(run(bot(), []).metrics.values()) == {None}
 
@@ -273,7 +281,11 @@ def test_a_quote_that_does_not_stand_at_its_offsets_is_told() -> None:
     changed.documents = (replace(DOCUMENTS[0], text=f"X{DOCUMENTS[0].text}"), DOCUMENTS[1])
     report = run(changed, [ASKED["rome"], ASKED["bob"]])
     assert [c.exact for row in report.rows for c in row.citations] == [False] * 3
-    assert report.metrics["citations_exact"] == Interval(0.0, 0.0, 0.0)
+    # Wilson for 0 of 2: z² / (2 + z²).
+    z2 = 1.959964**2
+    assert report.metrics["citations_exact"] == Interval(
+        0.0, 0.0, pytest.approx(z2 / (2 + z2), abs=1e-6)
+    )
     changed.documents = DOCUMENTS[1:]
     assert not run(changed, [ASKED["food"]]).rows[0].citations[0].exact
 
@@ -384,9 +396,10 @@ def test_json_is_the_contract_and_comes_back(report: Report) -> None:
     }  # fmt: skip
     assert written["questions"] == 6
     assert written["metrics"]["recall@1"].keys() == {"value", "low", "high"}
-    assert written["settings"] == {
-        "encoder": "fake", "threshold": 0.3, "slope": 1.0, "intercept": 0.0, "documents": 2,
-        "passages": 5,
+    assert written["settings"] | {"beleg": "", "documents_hash": "", "questions_hash": ""} == {
+        "beleg": "", "encoder": "fake", "encoder_fingerprint": "f" * 16, "threshold": 0.3,
+        "slope": 1.0, "intercept": 0.0, "documents": 2, "passages": 5, "documents_hash": "",
+        "questions_hash": "",
     }  # fmt: skip
     assert Report.from_json(written) == report
     empty = run(bot(), [])
@@ -450,9 +463,11 @@ def test_compare_by_hand(report: Report) -> None:
         [*list(ASKED.values())[1:], ASKED["rome"]],
     )
     found = compare(report, better)
-    assert (found.shared, found.won, found.lost) == (6, ("bob", "genf"), ("rome",))
+    changed = [[after.id for _, after in pairs] for pairs in (found.won, found.lost)]
+    assert (found.shared, changed) == (6, [["bob", "genf"], ["rome"]])
+    assert [(a.answer, b.answer) for a, b in found.lost] == [(f"{ROME} [1]", f"{TRAINS} [1]")]
     by_name = {difference.metric: difference for difference in found.differences}
-    assert list(by_name) == list(SCORES)
+    assert list(by_name) == [name for name in METRICS if name != CHANCE]
     hits = by_name["answer_hit@1"]
     assert (hits.questions, hits.before, hits.after) == (4, 0.25, 0.5)
     # Differences 1, 1, -1: each of the 8 choices of signs has a sum of at least 1 or at most -1.
@@ -462,7 +477,8 @@ def test_compare_by_hand(report: Report) -> None:
     assert (precision.questions, precision.before, precision.after) == (2, 0.75, 0.5)
     same = compare(report, report)
     assert (same.won, same.lost) == ((), ())
-    assert {difference.p for difference in same.differences} == {1.0}
+    assert {d.p for d in same.differences} == {1.0, None}
+    assert {d.change for d in same.differences} == {Interval(0.0, 0.0, 0.0)}
 
 
 def test_compare_only_what_is_in_both(report: Report) -> None:

@@ -241,7 +241,9 @@ def test_shares_are_of_the_verdicts_that_came(after: Report, before: Report) -> 
     faithful = held.metrics["faithful"]
     assert faithful is not None
     assert faithful.value == pytest.approx(2 / 3)
-    assert held.metrics["answers"] == Interval(1.0, 1.0, 1.0)
+    z2 = 1.959964**2  # Wilson for 3 of 3: from 3 / (3 + z²)
+    assert held.metrics["answers"] == Interval(1.0, pytest.approx(3 / (3 + z2), abs=1e-6), 1.0)
+    assert held.commonest == "no verdict in the reply"
     assert [bool(r.judged) for r in after.rows] == [True, True, True, True, False, False]
     # What is measured stays what it was.
     assert after.metrics == before.metrics
@@ -253,7 +255,7 @@ def test_shares_are_of_the_verdicts_that_came(after: Report, before: Report) -> 
 def test_json_comes_back_and_is_checked(after: Report) -> None:
     written = json.loads(json.dumps(after.to_json(), allow_nan=False))
     assert Report.from_json(written) == after
-    assert written["judged"].keys() == {"model", "questions", "failed", "metrics"}
+    assert written["judged"].keys() == {"model", "questions", "failed", "commonest", "metrics"}
     assert written["per_question"][0]["judged"] == {
         "faithful": True, "answers": True, "reason": "r", "error": "",
     }  # fmt: skip

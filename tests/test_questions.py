@@ -362,7 +362,10 @@ def test_the_line_of_a_question_is_that_of_its_id(tmp_path: Path) -> None:
     [
         (squad(), "q.json has no question in it"),
         (squad(qa(id=None)), "q.json, line 1, paragraph The_summit#1: id must be text"),
-        (squad(qa(id=1.5)), "q.json, line 1, paragraph The_summit#1: id must be text, not a number"),
+        (
+            squad(qa(id=1.5)),
+            "line 1, paragraph The_summit#1: id must be text, not a number",
+        ),
         (squad("q"), "q.json, line 1, paragraph The_summit#1 must be an object, not text"),
         (squad(qa(), context=None), "q.json, line 1, paragraph The_summit#1: context must be text"),
         (squad(qa(), context=" "), "q.json, line 1, paragraph The_summit#1: context is empty"),
