@@ -18,6 +18,7 @@ from index.errors import InputError
 from index.types import Document, Hit, Passage
 from rag import Answer, Citation, Report, evaluate
 from rag.chatbot import EXAMPLE
+from rag.evaluate import _words
 from rag.extract import Ranker
 from rag.metrics import Interval, Place
 from rag.questions import Question, check_answers, read_questions
@@ -315,6 +316,43 @@ def test_whole_documents_are_found_where_they_are_the_units() -> None:
     row = run(bot(bob=Reply([GENF, DIENSTAG, TRAINS])), [squad]).rows[0]
     # Both passages of b.txt count once; that of a.txt need not be the one that answers.
     assert (row.rank, row.scores["recall@1"], row.scores["mrr"]) == (2, 0, 0.5)
+
+
+def test_many_passages_of_one_unit_do_not_hide_the_next() -> None:
+    # The twelve passages of a.txt are one unit, b.txt is the second.
+    ranking = [*12 * [TRAINS], GENF]
+    squad = replace(ASKED["genf"], relevance={"b.txt": 1}, document=None)
+    beir = question("q", squad.question, relevance={"b.txt": 1}, answerable=True)
+    for asked in (squad, beir):
+        row = run(bot(genf=Reply(ranking)), [asked]).rows[0]
+        assert (row.rank, row.scores["recall@5"], row.scores["recall@20"]) == (2, 1, 1)
+
+
+def test_marks_within_a_quote_are_its_own() -> None:
+    wiki = Document("Ada met [1] Bob in Rome.[2] They left.", "w.txt", "W", "en")
+    first, second = (
+        Citation(n, wiki, a, b, wiki.text[a:b], 0, len(wiki.text), 1.0)
+        for n, a, b in ((1, 0, 27), (2, 28, 38))
+    )
+    said = Answer(
+        "?", "en", True, f"{first.quote} [1] {second.quote} [2] [1]", "fake", (first, second), (),
+        0.5, {},
+    )  # fmt: skip
+    assert _words(said).split() == wiki.text.split()
+
+
+def test_documents_and_questions_are_told_by_their_hash(report: Report) -> None:
+    def hashes(held: Report) -> tuple[object, object]:
+        return held.settings["documents_hash"], held.settings["questions_hash"]
+
+    fake = bot()
+    assert hashes(run(fake)) == hashes(report)
+    other = replace(DOCUMENTS[0], text=DOCUMENTS[0].text + " ")
+    fake.documents = (other, DOCUMENTS[1])
+    assert hashes(run(fake))[0] != hashes(report)[0]
+    asked = [replace(ASKED["rome"], answers=("Ada",)), *list(ASKED.values())[1:]]
+    assert hashes(run(bot(), asked))[0] == hashes(report)[0]
+    assert hashes(run(bot(), asked))[1] != hashes(report)[1]
 
 
 def test_judged_documents_are_only_searched_for() -> None:
@@ -638,6 +676,23 @@ def test_the_command_tells_writes_and_compares(
     said = capsys.readouterr()
     assert "Questions in both runs: 6" in said.out
     assert "won 0\nlost 0" in said.out
+    assert said.err == ""
+
+    held = json.loads(written.read_text("utf-8"))
+    held["per_question"][0]["question"] = "Where else?"
+    held["per_question"][1]["stage"] = None
+    (files / "before.json").write_text(json.dumps(held), "utf-8")
+    arguments = ["DIR/asked.jsonl", "--compare", "DIR/before.json", "--json", "DIR/r.json"]
+    assert command(arguments, files) == 0
+    said = capsys.readouterr()
+    assert said.err == f"beleg: {files}/before.json asks 1 of these questions otherwise\n"
+    found = json.loads(written.read_text("utf-8"))
+    assert Report.from_json(found).rows == report.rows
+    beside = found["comparison"]
+    assert (beside["altered"], beside["won"], beside["lost"]) == (1, [], ["bob"])
+    assert {row["metric"]: row["p"] for row in beside["differences"]}["abstention_auroc"] is None
+    assert beside["differences"][0]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert found["calibration"] is None
 
 
 @pytest.mark.usefixtures("fake")

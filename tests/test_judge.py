@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from index.errors import InputError, ModelError
-from rag.judge import GIVE_UP, Judge, judge
+from rag.judge import GIVE_UP, REASON, TIMEOUTS, Judge, judge
 from rag.metrics import Interval
-from rag.report import Report, Verdict, compare
+from rag.report import Report, Row, Verdict, compare
 from tests.llm_server import Reply, Server, serving
 from tests.test_report import SETTINGS, parse, row, text
 from ui.cli import main
@@ -302,6 +302,34 @@ def test_failures_end_nothing_but_are_not_gone_on_with(server: Server) -> None:
     assert Report.from_json(found.to_json()) == found
     assert "no verdict came on 12" in table(found)
     parse(page(found))
+
+
+def test_a_judge_that_hangs_is_given_up_soon(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Hangs(Judge):
+        asked = 0
+
+        def __init__(self) -> None:
+            self.name = "slow"
+
+        def verdict(self, row: Row) -> Verdict:
+            self.asked += 1
+            return Verdict(error=("APITimeoutError", "TimeoutError")[self.asked % 2])
+
+    model = Hangs()
+    found = judge(Report.of([row(n) for n in range(9)], SETTINGS), model)
+    assert model.asked == TIMEOUTS
+    assert found.judged is not None
+    assert (found.judged.failed, found.judged.commonest) == (9, "TimeoutError")
+    assert found.rows[-1].judged == Verdict(error="not asked, after 3 failures in a row")
+    assert "most often for TimeoutError" in table(found)
+    assert "most often for TimeoutError" in text(parse(page(found)))
+
+
+def test_a_long_reason_is_cut(server: Server) -> None:
+    server.say = lambda request: Reply(json.dumps(GOOD | {"reason": "so " * 1000}))
+    assert len(tiny().verdict(row()).reason) == REASON
 
 
 def test_interrupted_what_was_judged_is_told(server: Server, before: Report) -> None:
