@@ -29,7 +29,7 @@ from rag.calibrate import (
     fit,
 )
 from rag.chatbot import Chatbot
-from rag.config import Settings
+from rag.config import Settings, fingerprint
 from rag.evaluate import evaluate
 from rag.extract import Ranker
 from rag.metrics import Interval
@@ -37,7 +37,7 @@ from rag.questions import Question, check_answers
 from rag.report import Report
 from tests.conftest import Run
 from ui.cli import main
-from ui.evaluate import table
+from ui.evaluate import _keep, table
 from ui.report import page
 
 PLAIN = Ranker({}, {}, threshold=0.0)
@@ -95,6 +95,20 @@ def test_what_is_calibrated_already_is_not_made_better() -> None:
     found = fit(held, replace(PLAIN, threshold=0.3))
     assert found.before.false_abstention == found.after.false_abstention
     assert not found.better
+
+
+def test_only_what_makes_something_better_is_kept(
+    bot: Chatbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "settings.json"
+    monkeypatch.setenv("BELEG_CONFIG", str(file))
+    found = fit(drawn(400, 0.6, 0.4), PLAIN)
+    assert "it makes nothing better" in _keep(bot, replace(found, after=found.before))
+    assert not file.exists()
+    assert _keep(bot, found).startswith(f"written to {file}; to undo it, remove 'bundled'")
+    held = Settings.load().calibration["bundled"]
+    assert held == replace(found.calibration, fitted_on=fingerprint(bot.index.encoder))
+    assert Chatbot(bot.index).ranker.threshold == held.threshold
 
 
 def test_figures_by_hand() -> None:

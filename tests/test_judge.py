@@ -304,9 +304,7 @@ def test_failures_end_nothing_but_are_not_gone_on_with(server: Server) -> None:
     parse(page(found))
 
 
-def test_a_judge_that_hangs_is_given_up_soon(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_judge_that_hangs_is_given_up_soon() -> None:
     class Hangs(Judge):
         asked = 0
 
@@ -376,6 +374,12 @@ def test_the_command_asks_the_judge(
     assert written["judged"]["model"] == "openai:tiny"
     answered = [held for held in written["per_question"] if held["answered"]]
     assert written["judged"]["questions"] == len(answered) == len(server.requests) > 0
+
+    server.say = lambda request: Reply("boom", 401)
+    assert main(["eval", *given]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("beleg: the judge gave no verdict at all: ")
+    assert said.endswith("AuthenticationError (401)\n")
 
     asked = len(server.requests)
     assert main(["eval", f"{tmp_path}/q.jsonl", "--judge", "nonsense"]) == 2

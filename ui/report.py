@@ -63,7 +63,7 @@ p { margin: 0 0 8px; max-width: 75ch; }
 .grid { display: grid; gap: 16px;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); }
 .tables { align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); }
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 560px), 1fr)); }
 .wide { grid-column: 1 / -1; }
 .narrow { max-width: 760px; }
 .card + p { margin-top: 12px; }
@@ -84,7 +84,7 @@ svg .value { fill: var(--ink); font-weight: 600; paint-order: stroke; stroke: va
 .line { stroke: var(--mark); stroke-width: 2; fill: none; }
 .dot { fill: var(--mark); stroke: var(--card); }
 .area { fill: var(--fill); }
-.spread { stroke: var(--mark); stroke-width: 1.5; }
+line.spread { stroke: var(--mark); stroke-width: 1.5; }
 .chosen { fill: none; stroke: var(--alarm); stroke-width: 2.5; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
@@ -95,6 +95,8 @@ thead th { border-top: 0; color: var(--soft); font-weight: 500; overflow-wrap: n
 tbody th { font-weight: 500; min-width: 7em; }
 tr > :last-child { padding-right: 0; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.label { display: none; }
+.wide .bar { width: 20%; }
 .bar { min-width: 64px; width: 27%; font-variant-numeric: tabular-nums; }
 .bar svg { height: 10px; margin: 2px 0 0; background: var(--page); border-radius: 3px; }
 .bar .good { fill: var(--good); }
@@ -128,6 +130,11 @@ blockquote { margin: 0 0 8px; padding-left: 10px; border-left: 3px solid var(--m
   .wide tbody th { min-width: 8.5em; }
   .bar { min-width: 48px; }
   .narrow .bar { width: 30%; }
+  .spread { display: block; }
+  .bars thead { display: none; }
+  .bars tbody tr { display: grid; grid-template-columns: 1fr 1fr; }
+  .bars .bar { width: auto; border: 0; padding-top: 0; }
+  .label { display: block; }
   .told tr { display: grid; grid-template-columns: minmax(0, 1fr) 4em 8.5em; }
   .told thead th:last-child { display: none; }
   .told td:last-child { grid-column: 1 / -1; border-top: 0; padding-top: 0;
@@ -280,14 +287,16 @@ def _breakdowns(report: Report) -> str:
         f"{_breakdown(name.replace('_', ' '), several[name])}</div>"
         for name in sorted(several, key="document".__eq__)
     ]
-    return f'<div class="grid tables">{"".join(cards)}</div>' if cards else ""
+    note = '<p class="soft">Of false_abstention less is better, of the others more.</p>'
+    return f'{note}<div class="grid tables bars">{"".join(cards)}</div>' if cards else ""
 
 
 def _breakdown(name: str, groups: Sequence[Group]) -> str:
     shown = [metric for metric in BARS if any(group.metrics[metric] for group in groups)]
 
     def worst(group: Group) -> float:
-        found = [(group.metrics[metric], metric in LESS_IS_BETTER) for metric in shown]
+        # Of two unanswerable questions one is soon answered: that makes no group the worst.
+        found = [(group.metrics[metric], metric in LESS_IS_BETTER) for metric in shown[:2]]
         shares = [(1 - held.value if less else held.value) for held, less in found if held]
         return min(shares, default=math.inf)
 
@@ -297,12 +306,15 @@ def _breakdown(name: str, groups: Sequence[Group]) -> str:
         [
             group.name,
             group.questions,
-            *(interval_bar(group.metrics[metric]) for metric in shown),
+            *(
+                f'<small class="label">{breakable(metric)}</small>'
+                f"{interval_bar(group.metrics[metric])}"
+                for metric in shown
+            ),
         ]
         for group in groups
     ]
-    header = [name, "questions", *map(named, shown)]
-    kinds = ["", "number", *len(shown) * ["bar"]]
+    header, kinds = [name, "questions", *shown], ["", "number", *len(shown) * ["bar"]]
     first = table(header, kinds, rows[:GROUPS], f"By {name}")
     if len(rows) <= GROUPS:
         return first
@@ -380,7 +392,8 @@ def _compared(comparison: Comparison | None) -> str:
             named(d.metric),
             f"{d.before:.3f}",
             f"{d.after:.3f}",
-            f"{d.change.value:+.3f} [{d.change.low:+.3f}, {d.change.high:+.3f}]",
+            f'{d.change.value:+.3f} <small class="spread">[{d.change.low:+.3f},'
+            f" {d.change.high:+.3f}]</small>",
             "–" if d.p is None else f"{d.p:.3f}",
         ]
         for d in comparison.differences
@@ -419,7 +432,12 @@ def _calibrated(fitted: Fit | None) -> str:
     body = [
         [
             name,
-            *(f"{figure(held.value)} {between(held)}" if held else "–" for held in (before, after)),
+            *(
+                f'{figure(held.value)} <small class="spread">{between(held)}</small>'
+                if held
+                else "–"
+                for held in (before, after)
+            ),
         ]
         for name, before, after in effects(fitted)
     ]
