@@ -104,7 +104,8 @@ class Fit:
 
     def to_json(self) -> dict[str, Any]:
         """The object under "calibration" in what ``beleg eval --json`` writes."""
-        return asdict(self) | {"better": self.better}
+        note = "metrics, breakdown and per_question are from before this calibration"
+        return {"note": note} | asdict(self) | {"better": self.better}
 
 
 def _told(figures: Figures) -> float:

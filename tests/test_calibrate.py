@@ -350,6 +350,7 @@ def test_the_command_writes_what_the_chat_reads(
     assert f"written to {file}; to undo it, remove 'bundled' under calibration" in result.stdout
     report = json.loads((tmp_path / "r.json").read_text("utf-8"))
     assert report["calibration"]["better"]
+    assert "from before this calibration" in report["calibration"]["note"]
     after = report["calibration"]["after"]
     assert f"[{after['calibration_error']['low']:.3f}, " in (tmp_path / "r.html").read_text("utf-8")
     assert after["abstention"].keys() == {WITHOUT_DOCUMENT}
