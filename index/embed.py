@@ -6,6 +6,8 @@ is one name away; it is loaded by that library, prompts included.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -58,6 +60,11 @@ class Encoder(Protocol):
     @property
     def reader(self) -> Reader | None:
         """What reads question and passage together, if there is such a thing."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the weights and all else that the vectors and readings hang on."""
         ...
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -117,6 +124,26 @@ class SentenceTransformerEncoder:
     def reader(self) -> Reader | None:
         """What reads question and passage together; the bundled encoder has one."""
         return Reader(self.network.encoder.layer, READER) if self._bundled else None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with any weight, word piece or prompt of the model,
+        and with its reader.
+
+        Weights count as bfloat16, in which some processors load them and others do not.
+        """
+        import torch
+
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self._model.state_dict().items()):
+            short = tensor.detach().to(torch.bfloat16).contiguous().view(torch.int16)
+            digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+            digest.update(short.numpy())
+        words = sorted(self._model.tokenizer.get_vocab().items())
+        digest.update(json.dumps([words, self._prompt("document"), self._prompt("query")]).encode())
+        if self._bundled:
+            digest.update(READER.read_bytes())
+        return digest.hexdigest()[:16]
 
     @property
     def network(self) -> Any:

@@ -76,7 +76,9 @@ class Answer:
     ``confidence`` is in [0, 1]; ``seconds`` times each stage. ``notice`` is one line
     that the user should see beside the answer (an unknown language, say), or empty.
     ``withheld`` are the citations that were not sure enough to be given, for evaluation
-    only; it is empty where the question is answered.
+    only; it is empty where the question is answered. ``by_keywords`` says that the encoder
+    does not know the documents' language: then the confidence is the share of the question's
+    words that are there, no chance, and has a threshold of its own.
     """
 
     question: str
@@ -90,6 +92,7 @@ class Answer:
     seconds: Mapping[str, float]
     notice: str = ""
     withheld: tuple[Citation, ...] = ()
+    by_keywords: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``beleg ask --json`` prints; plain types only."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,14 @@ from index.types import Document
 from rag.config import Calibration
 from rag.evaluate import ask_all
 from rag.metrics import (
+    Interval,
+    bootstrap,
+    calibration_error_by_chance,
     expected_calibration_error,
-    false_abstention,
-    unanswerable_abstention,
+    grouped,
+    share,
 )
-from rag.questions import Question, check_answers
+from rag.questions import Question, check_answers, whole_words
 from rag.report import Row
 
 if TYPE_CHECKING:
@@ -48,31 +51,69 @@ class Case:
     """One question asked. ``confidence`` is -inf where nothing could be cited.
 
     ``right`` says whether what was, or would have been, cited answers. Cases of one
-    ``question`` are never on both sides of a fold.
+    ``question`` are never on both sides of a fold. Those ``by_keywords`` (see ``Answer``)
+    tell nothing about the ranker's confidence.
     """
 
     kind: str
     question: str
     confidence: float
     right: bool
+    by_keywords: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a confidence and its threshold are worth, with 95 % intervals.
+
+    ``by_chance`` is what the calibration error were if confidence were perfect;
+    ``abstention`` the share not answered, by kind of unanswerable question.
+    """
+
+    calibration_error: Interval | None
+    by_chance: Interval | None
+    false_abstention: Interval | None
+    unanswerable_abstention: Interval | None
+    abstention: Mapping[str, Interval | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
     """A calibration, and what it does to questions that it was not fitted on (by folds).
 
-    ``calibration_error`` is the expected one after, ``error_before`` that before;
-    ``abstention`` is the share not answered, by kind of question, of which there are
-    ``questions``.
+    ``before`` are the figures without it, of the same ``questions`` by kind; ``left_out``
+    others were answered by keywords alone.
     """
 
     calibration: Calibration
     questions: Mapping[str, int]
-    error_before: float
-    calibration_error: float
-    false_abstention: float
-    unanswerable_abstention: float
-    abstention: Mapping[str, float]
+    left_out: int
+    before: Figures
+    after: Figures
+
+    @property
+    def better(self) -> bool:
+        """Whether the calibration error is lower, or the threshold tells more questions right.
+
+        The latter is the share of the unanswerable refused less that of the answerable
+        (Youden 1950).
+        """
+        return _value(self.after.calibration_error) < _value(self.before.calibration_error) or (
+            _told(self.after) > _told(self.before)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The object under "calibration" in what ``beleg eval --json`` writes."""
+        note = "metrics, breakdown and per_question are from before this calibration"
+        return {"note": note} | asdict(self) | {"better": self.better}
+
+
+def _told(figures: Figures) -> float:
+    return _value(figures.unanswerable_abstention) - _value(figures.false_abstention)
+
+
+def _value(found: Interval | None) -> float:
+    return found.value if found else math.nan
 
 
 def check_enough(questions: Sequence[Question], documents: Sequence[Document]) -> None:
@@ -126,10 +167,10 @@ def fit(cases: Sequence[Case], ranker: Ranker) -> Fit:
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
+    left_out = sum(case.by_keywords for case in cases)
+    cases = [case for case in cases if not case.by_keywords]
     kinds = Counter(case.kind for case in cases)
-    sure = np.asarray([case.confidence for case in cases], np.float64)
-    right = np.asarray([case.right for case in cases], np.bool_)
-    answerable = np.asarray([case.kind == ANSWERABLE for case in cases], np.bool_)
+    sure, right, answerable = _columns(cases)
     known = sure > -np.inf
     for name, count, fewest in (
         ("answerable questions", kinds[ANSWERABLE], FEWEST),
@@ -138,7 +179,13 @@ def fit(cases: Sequence[Case], ranker: Ranker) -> Fit:
         ("wrong answers", int((~right[known]).sum()), FEWEST // 2),
     ):
         if count < fewest:
-            raise InputError(f"to calibrate, {fewest} {name} are needed; there were {count}")
+            unknown = (
+                f", not counting {left_out} over documents in a language unknown to the encoder"
+            )
+            raise InputError(
+                f"to calibrate, {fewest} {name} are needed; there were {count}"
+                + (unknown if left_out else "")
+            )
     corrected, above = np.full(len(cases), -np.inf), np.full(len(cases), -np.inf)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     for rest, fold in folds.split(sure, answerable, [case.question for case in cases]):
@@ -154,17 +201,57 @@ def fit(cases: Sequence[Case], ranker: Ranker) -> Fit:
             intercept=held.slope * ranker.intercept + held.intercept,
         ),
         questions=dict(kinds),
-        error_before=float(expected_calibration_error(sure[known], right[known])),
-        calibration_error=float(expected_calibration_error(corrected[known], right[known])),
-        false_abstention=float(false_abstention(above, answerable, 0)),
-        unanswerable_abstention=float(unanswerable_abstention(above, answerable, 0)),
+        left_out=left_out,
+        before=figures(cases, ranker.threshold),
+        after=_figures(cases, corrected, above),
+    )
+
+
+def figures(cases: Sequence[Case], threshold: float) -> Figures:
+    """What the confidences of ``cases`` are worth as they are, answered from ``threshold`` on."""
+    cases = [case for case in cases if not case.by_keywords]
+    sure, _, _ = _columns(cases)
+    return _figures(cases, sure, sure - threshold)
+
+
+def _figures(
+    cases: Sequence[Case], sure: NDArray[np.float64], above: NDArray[np.float64]
+) -> Figures:
+    """``above`` says how far the confidence, ``sure``, is over the threshold."""
+    _, right, answerable = _columns(cases)
+    questions = np.asarray([case.question for case in cases])
+    kinds = np.asarray([case.kind for case in cases])
+    known = sure > -np.inf
+
+    def abstained(which: NDArray[np.bool_]) -> Interval | None:
+        return share(above[which] < 0, groups=grouped(list(questions[which])))
+
+    return Figures(
+        calibration_error=bootstrap(
+            sure[known],
+            right[known],
+            statistic=expected_calibration_error,
+            groups=grouped(list(questions[known])),
+        ),
+        by_chance=calibration_error_by_chance(sure[known]),
+        false_abstention=abstained(answerable),
+        unanswerable_abstention=abstained(~answerable),
         abstention={
-            kind: float(
-                np.mean([a < 0 for a, c in zip(above, cases, strict=True) if c.kind == kind])
-            )
-            for kind in kinds
+            kind: abstained(kinds == kind)
+            for kind in dict.fromkeys(case.kind for case in cases)
             if kind != ANSWERABLE
         },
+    )
+
+
+def _columns(
+    cases: Sequence[Case],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """The confidences, which answers are right, and which questions answerable."""
+    return (
+        np.asarray([case.confidence for case in cases], np.float64),
+        np.asarray([case.right for case in cases], np.bool_),
+        np.asarray([case.kind == ANSWERABLE for case in cases], np.bool_),
     )
 
 
@@ -209,7 +296,7 @@ def _answerable(question: Question) -> bool:
 
 def _case(row: Row, kind: str) -> Case:
     confidence = -math.inf if row.confidence is None or row.correct is None else row.confidence
-    return Case(kind, row.id, confidence, bool(row.correct))
+    return Case(kind, row.id, confidence, bool(row.correct), row.by_keywords)
 
 
 def _left_out(
@@ -218,7 +305,8 @@ def _left_out(
     """Answerable questions, the documents to leave out for each, and what this is called.
 
     In turn the documents that hold the answer, and these with all others of their title:
-    what remains is near, and farther off.
+    what remains is near, and farther off. A question whose answer stands in what remains,
+    as whole words, is not asked: that may answer it.
     """
     titles = {document.source: document.title for document in documents}
     found = []
@@ -228,7 +316,8 @@ def _left_out(
         article = frozenset(source for source, title in titles.items() if title in named)
         far = number % 2 == 1 and len(holding) < len(article)
         gone, kind = (article, WITHOUT_ARTICLE) if far else (holding, WITHOUT_DOCUMENT)
-        if len(gone) < len(documents):
+        rest = [document for document in documents if document.source not in gone]
+        if rest and not any(whole_words(answer, rest) for answer in question.answers):
             found.append((question, gone, kind))
     return found
 

@@ -30,11 +30,12 @@ class Chatbot:
 
     ``ranker`` holds the weights that choose sentences, and the threshold of confidence
     under which the documents are taken not to say: those of the settings if none is given.
+    ``ranker.notice`` says where the settings hold a calibration that does not fit the encoder.
     """
 
     def __init__(self, index: PassageIndex, *, ranker: Ranker | None = None) -> None:
         self.index = index
-        self.ranker = ranker or Settings.load().ranker(index.encoder.name)
+        self.ranker = ranker or Settings.load().ranker(index.encoder)
 
     @classmethod
     def from_paths(
@@ -64,7 +65,7 @@ class Chatbot:
         settings = Settings.load(model=model)
         index = PassageIndex(encoder=SentenceTransformerEncoder(settings.model))
         index.add(documents)
-        return cls(index, ranker=settings.ranker(index.encoder.name))
+        return cls(index, ranker=settings.ranker(index.encoder))
 
     @classmethod
     def open(cls, index: str | Path, *, model: str | None = None) -> Self:
@@ -80,7 +81,7 @@ class Chatbot:
         if not opened.documents:
             raise InputError(f"the index in {index} is empty: beleg add PATH --index {index}")
         opened.check_encoder()
-        return cls(opened, ranker=settings.ranker(opened.encoder.name))
+        return cls(opened, ranker=settings.ranker(opened.encoder))
 
     @property
     def documents(self) -> Sequence[Document]:
@@ -151,6 +152,7 @@ class Chatbot:
             },
             notice=self._notice(query, hits),
             withheld=withheld,
+            by_keywords=found.by_keywords,
         )
 
     def _notice(self, query: Query, hits: Sequence[Hit]) -> str:

@@ -6,15 +6,18 @@ BELEG_CONFIG names. It need not be there. ``beleg eval --calibrate`` writes to i
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from index.embed import Encoder
 from index.errors import InputError
 from rag.extract import Ranker
 
@@ -25,11 +28,13 @@ class Calibration:
 
     The logit of the confidence times ``slope``, plus ``intercept``, is the logit of the
     corrected one; slope is above 0, so that a surer answer stays the surer one.
+    ``fitted_on`` is the ``fingerprint`` of what gave the confidences.
     """
 
     slope: float
     intercept: float
     threshold: float
+    fitted_on: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,30 @@ class Settings:
             },
         )
 
-    def ranker(self, encoder: str) -> Ranker:
-        """The bundled weights, with the calibration of that encoder if there is one."""
-        shipped, found = Ranker.shipped(encoder), self.calibration.get(encoder)
-        return replace(shipped, **asdict(found)) if found else shipped
+    def ranker(self, encoder: Encoder) -> Ranker:
+        """The bundled weights, with the calibration of that encoder if there is one.
+
+        One that was fitted on other weights is left alone, and the ranker's notice says so.
+        """
+        shipped, found = Ranker.shipped(encoder.name), self.calibration.get(encoder.name)
+        if found is None:
+            return shipped
+        if found.fitted_on != fingerprint(encoder):
+            notice = (
+                f"the calibration of {encoder.name!r} in {settings_file()} was fitted on other"
+                " weights and is not used: beleg eval --calibrate fits it anew"
+            )
+            return replace(shipped, notice=notice)
+        return replace(
+            shipped, slope=found.slope, intercept=found.intercept, threshold=found.threshold
+        )
+
+
+def fingerprint(encoder: Encoder) -> str:
+    """Of all that a confidence comes from but its calibration: encoder, reader, ranker."""
+    shipped = Ranker.shipped(encoder.name)
+    held = json.dumps([encoder.fingerprint, shipped.weights, shipped.confidence], sort_keys=True)
+    return hashlib.sha256(held.encode()).hexdigest()[:16]
 
 
 def settings_file() -> Path:
@@ -75,7 +100,7 @@ def save_calibration(encoder: str, calibration: Calibration) -> Path:
     Raises:
         InputError: the file cannot be read or written, or something in it is wrong.
     """
-    file = settings_file()
+    file = Path(os.path.realpath(settings_file()))  # a link to it stays one
     held = _read(file)
     held["calibration"] = held.get("calibration", {}) | {encoder: asdict(calibration)}
     try:
@@ -85,6 +110,8 @@ def save_calibration(encoder: str, calibration: Calibration) -> Path:
             "w", encoding="utf-8", dir=file.parent, prefix=file.name, delete=False
         ) as made:
             made.write(json.dumps(held, ensure_ascii=False, indent=1) + "\n")
+        if file.exists():
+            shutil.copymode(file, made.name)
         Path(made.name).replace(file)
     except OSError as error:
         raise InputError(f"{file} cannot be written: {error.strerror}") from None
@@ -112,7 +139,9 @@ def _read(file: Path) -> dict[str, Any]:
         where = f"{file}, calibration of {name!r}"
         needed = [key.name for key in fields(Calibration)]
         _check_keys(values, needed, where)
-        for key in needed:
+        if not isinstance(values.get("fitted_on", ""), str):
+            raise InputError(f"{where}: fitted_on must be text")
+        for key in (key for key in needed if key != "fitted_on"):
             # JSON's true is Python's 1, and its NaN is a number.
             if type(values.get(key)) not in (int, float) or not math.isfinite(values[key]):
                 raise InputError(f"{where}: {key} must be a number")

@@ -6,11 +6,14 @@ rag/metrics.py; the report, which two runs can be compared by, is rag/report.py'
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from index.split import sentences
@@ -86,14 +89,31 @@ def evaluate(
     except KeyboardInterrupt:
         interrupted = True
     settings = {
+        "beleg": _version(),
         "encoder": bot.index.encoder.name,
+        "encoder_fingerprint": bot.index.encoder.fingerprint,
         "threshold": bot.ranker.threshold,
         "slope": bot.ranker.slope,
         "intercept": bot.ranker.intercept,
         "documents": len(view.documents),
         "passages": len(view.passages),
+        "documents_hash": _hash(sorted(document.id for document in view.documents)),
+        "questions_hash": _hash(
+            [(q.id, q.question, q.answers, q.answerable, dict(q.relevance)) for q in asked]
+        ),
     }
     return Report.of(rows, settings, interrupted=interrupted)
+
+
+def _version() -> str:
+    try:
+        return version("beleg")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
 def ask_all(bot: Chatbot, questions: Iterable[Question]) -> Iterator[Row]:
@@ -118,6 +138,7 @@ def _row(bot: Chatbot, view: View, documents: Mapping[str, Document], question: 
         language=question.language,
         document=source,
         document_language=language,
+        title=documents[source].title if source else None,
         question_word=question_word(question.question, question.language),
         answerable=question.answerable,
         gold=question.answers,
@@ -162,6 +183,7 @@ def _measured(
         answered=answer.answered,
         # A share of float32 numbers may be beyond 1 in its last digit.
         confidence=min(1.0, max(0.0, answer.confidence)) if found else None,
+        by_keywords=answer.by_keywords,
         answer=answer.text,
         citations=cited,
         withheld=withheld,
@@ -267,6 +289,13 @@ def _cited(citation: Citation, documents: Mapping[str, Document]) -> Cited:
 
 
 def _words(answer: Answer) -> str:
-    """The answer's text without the markers of its citations."""
+    """The answer's text without the markers of its citations.
+
+    What looks like one within a quote is the document's own.
+    """
+    if not answer.citations:
+        return answer.text
+    quotes = (" ".join(citation.quote.split()) for citation in answer.citations)
+    kept = "|".join(map(re.escape, sorted(quotes, key=len, reverse=True)))
     markers = "|".join(str(citation.marker) for citation in answer.citations)
-    return re.sub(rf"\[(?:{markers})\]", " ", answer.text) if markers else answer.text
+    return re.sub(rf"({kept})|\[(?:{markers})\]", lambda found: found[1] or " ", answer.text)

@@ -44,6 +44,7 @@ class Ranker:
     """Weights of the sentence model and of the confidence (logistic) model.
 
     ``slope`` and ``intercept`` calibrate its logit; ``threshold`` is of what comes out.
+    ``notice`` is a line for the user where a calibration is kept that does not fit, or empty.
     """
 
     weights: Mapping[str, float]
@@ -51,6 +52,7 @@ class Ranker:
     threshold: float
     slope: float = 1.0
     intercept: float = 0.0
+    notice: str = ""
 
     @staticmethod
     @lru_cache(maxsize=2)
@@ -62,12 +64,13 @@ class Ranker:
 
 @dataclass(frozen=True, slots=True)
 class Extract:
-    """What the answerer found: citations, best first, how sure it is, 0 to 1, and whether
-    that is sure enough to answer."""
+    """What the answerer found: citations, best first, how sure it is, 0 to 1, whether that is
+    sure enough to answer, and whether it is a share of keywords (see ``Answer``)."""
 
     citations: tuple[Citation, ...]
     confidence: float
     answers: bool
+    by_keywords: bool = False
 
 
 def rank(sentences: Sequence[Scored], ranker: Ranker) -> NDArray[np.float64]:
@@ -100,7 +103,8 @@ def extract(
         return Extract((), 0.0, False)
     languages = index.encoder.languages
     spoken = {query.spoken, hits[0].passage.document.language}
-    if languages is not None and not spoken <= set(languages):
+    by_keywords = languages is not None and not spoken <= set(languages)
+    if by_keywords:
         chance = np.asarray([s["keywords"] for s in sentences])
         sure, enough = float(chance.max()), KEYWORDS_ENOUGH
     else:
@@ -132,7 +136,7 @@ def extract(
                 score=float(chance[i]),
             )
         )
-    return Extract(tuple(citations), sure, bool(citations) and sure >= enough)
+    return Extract(tuple(citations), sure, bool(citations) and sure >= enough, by_keywords)
 
 
 def quote_span(

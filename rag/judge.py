@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from index.errors import ModelError
-from rag.report import Report, Row, Verdict
+from rag.report import NOT_ASKED, Report, Row, Verdict
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -25,6 +25,10 @@ TIMEOUT = 60.0
 """Seconds for a verdict, whatever is tried."""
 GIVE_UP = 10
 """After so many failures in a row no more verdicts are asked for."""
+TIMEOUTS = 3
+"""Nor after so many timeouts in a row, which take ``TIMEOUT`` each."""
+REASON = 500
+"""How many characters of a reason are kept."""
 
 _SCHEMA = {
     "title": "verdict",
@@ -125,14 +129,15 @@ def judge(
     rows = {row.id: row for row in report.rows}
     answered = [row for row in report.rows if row.answered]
     interrupted = report.interrupted
-    failed = 0
+    failed = late = 0
     try:
         for done, row in enumerate(answered, 1):
-            if failed < GIVE_UP:
+            if failed < GIVE_UP and late < TIMEOUTS:
                 found = model.verdict(row)
                 failed = failed + 1 if found.error else 0
+                late = late + 1 if "Timeout" in found.error else 0
             else:
-                found = Verdict(error=f"not asked, after {GIVE_UP} failures in a row")
+                found = Verdict(error=f"{NOT_ASKED}, after {failed} failures in a row")
             rows[row.id] = replace(row, judged=found)
             if on_progress:
                 on_progress(done, len(answered))
@@ -183,7 +188,7 @@ def _read(reply: object) -> Verdict | None:
             continue
         faithful, answers = held.get("faithful"), held.get("answers")
         if isinstance(faithful, bool) and isinstance(answers, bool):
-            return Verdict(faithful, answers, str(held.get("reason") or ""))
+            return Verdict(faithful, answers, str(held.get("reason") or "")[:REASON])
     return None
 
 

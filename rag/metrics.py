@@ -1,7 +1,7 @@
 """Measures of retrieval, answers, citations and abstention, and how sure they are.
 
 Pure functions: nothing is read, asked or rounded here. Those of one question give its value,
-to be averaged by ``bootstrap``; where a measure does not apply it is None, or NaN in arrays.
+to be averaged by ``share``; where a measure does not apply it is None, or NaN in arrays.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,6 +27,9 @@ CUTOFFS = (1, 5, 10, 20)
 GOLD = "gold"
 """The unit of a ranking that stands for all passages that overlap a gold span."""
 RESAMPLES, ROUNDS = 2_000, 10_000
+FEWEST_GROUPS = 10
+"""From so many groups on, questions of one group are drawn together: of fewer, a bootstrap
+would know too little of how groups differ."""
 BLOCK = 1 << 21  # random numbers drawn at a time, so that memory stays small
 
 
@@ -363,9 +366,58 @@ def mean(values: ArrayLike) -> FloatArray:
     return np.asarray(array.mean(axis=-1), np.float64)
 
 
+def grouped(keys: Sequence[Hashable]) -> NDArray[np.intp] | None:
+    """The number, from 0, of each question's group, (questions,); None where they count alone.
+
+    They count alone where no two share a group, or there are under ``FEWEST_GROUPS``.
+    """
+    number = {key: n for n, key in enumerate(dict.fromkeys(keys))}
+    if not FEWEST_GROUPS <= len(number) < len(keys):
+        return None
+    return np.asarray([number[key] for key in keys], np.intp)
+
+
+def ratio(part: ArrayLike, whole: ArrayLike) -> FloatArray:
+    """The sum of parts over the sum of wholes, over the last axis."""
+    return np.asarray(np.sum(part, axis=-1) / np.sum(whole, axis=-1), np.float64)
+
+
+def share(
+    part: ArrayLike, whole: ArrayLike | None = None, *, groups: NDArray[np.intp] | None = None
+) -> Interval | None:
+    """The sum of parts over the sum of wholes, and its 95 % interval; None without questions.
+
+    Both have shape (questions,); a whole is 1 if none is given, which makes it a mean.
+    Where questions have ``groups`` (see ``grouped``), the interval is that of ``bootstrap``
+    by group. Else, for a share of yes or no, it is Wilson's (1927), which is also taken, with
+    as many trials as there are groups or questions, where all are alike: resamples of equal
+    values would show no doubt at all. Anything else is bootstrapped by question.
+
+    Raises:
+        ValueError: a value is NaN.
+    """
+    parts = np.asarray(part, np.float64)
+    wholes = np.ones(len(parts)) if whole is None else np.asarray(whole, np.float64)
+    if np.isnan(parts).any():
+        raise ValueError("a value is NaN: leave that question out")
+    if not len(parts):
+        return None
+    if groups is not None:
+        parts, wholes = _sums(parts, groups), _sums(wholes, groups)
+    alike = bool((parts == 0).all() or (parts == wholes).all())
+    if alike or (groups is None and (wholes == 1).all() and np.isin(parts, (0, 1)).all()):
+        from scipy.stats import binomtest  # half a second
+
+        yes = int((parts == wholes).sum())
+        found = binomtest(yes, len(parts)).proportion_ci(method="wilson")
+        return Interval(yes / len(parts), float(found.low), float(found.high))
+    return bootstrap(parts, wholes, statistic=ratio)
+
+
 def bootstrap(
     *columns: ArrayLike,
     statistic: Callable[..., FloatArray] = mean,
+    groups: NDArray[np.intp] | None = None,
     resamples: int = RESAMPLES,
     level: float = 0.95,
     seed: int = 0,
@@ -375,6 +427,7 @@ def bootstrap(
     Each column has shape (questions,); questions are drawn with replacement, the same for
     all columns. ``statistic`` takes the columns as (resamples, questions) and gives
     (resamples,); resamples where it is NaN (an AUROC without negatives) are left out.
+    With ``groups`` (see ``grouped``) whole groups are drawn (Davison & Hinkley 1997, 3.8).
     None where there is no question, or the statistic of all of them is NaN.
 
     Raises:
@@ -388,9 +441,16 @@ def bootstrap(
         return None
     random = np.random.default_rng(seed)
     found = []
-    for rows in _blocks(resamples, questions):
-        drawn = random.integers(questions, size=(rows, questions))
-        found.append(statistic(*(array[drawn] for array in arrays)))
+    if groups is None:
+        for rows in _blocks(resamples, questions):
+            drawn = random.integers(questions, size=(rows, questions))
+            found.append(statistic(*(array[drawn] for array in arrays)))
+    else:
+        members = [np.flatnonzero(groups == number) for number in range(groups.max() + 1)]
+        for _ in range(resamples):  # whose numbers of questions differ
+            chosen = random.integers(len(members), size=len(members))
+            drawn = np.concatenate([members[number] for number in chosen])
+            found.append(statistic(*(array[drawn][None] for array in arrays)))
     values = np.concatenate(found)
     tail = (1 - level) / 2
     values = values[~np.isnan(values)]
@@ -398,14 +458,44 @@ def bootstrap(
     return Interval(value, float(low), float(high))
 
 
-def paired_test(a: ArrayLike, b: ArrayLike, *, rounds: int = ROUNDS, seed: int = 0) -> float:
+def calibration_error_by_chance(
+    confidences: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval | None:
+    """``expected_calibration_error`` were these confidences perfectly calibrated: mean, 95 %.
+
+    It is above 0, and the more so the fewer questions there are, because each bin's accuracy
+    is off by chance. Answers are drawn to be right as often as the confidences say
+    (consistency resampling, Bröcker & Smith 2007). None without a confidence.
+    """
+    sure = np.asarray(confidences, np.float64)
+    if not len(sure):
+        return None
+    random = np.random.default_rng(seed)
+    found = [
+        expected_calibration_error(np.broadcast_to(sure, drawn.shape), drawn < sure)
+        for drawn in (random.random((rows, len(sure))) for rows in _blocks(resamples, len(sure)))
+    ]
+    values = np.concatenate(found)
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def paired_test(
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    groups: NDArray[np.intp] | None = None,
+    rounds: int = ROUNDS,
+    seed: int = 0,
+) -> float:
     """The two-sided p-value of a paired randomisation test of mean(a) = mean(b).
 
     ``a`` and ``b`` hold one value for each of the same questions, shape (questions,). Were
     the runs alike, each difference could as well have the other sign: p is the share of
     sign flips whose mean difference is at least as far from 0 (Fisher 1935; for retrieval,
     Smucker et al. 2007). All flips are tried where they are at most ``rounds``; else that
-    many at random, and p counts the observed signs too (Phipson & Smyth 2010).
+    many at random, and p counts the observed signs too (Phipson & Smyth 2010). Questions of
+    one of the ``groups`` (see ``grouped``) are flipped together.
 
     Raises:
         ValueError: the shapes differ, or a value is NaN.
@@ -416,6 +506,8 @@ def paired_test(a: ArrayLike, b: ArrayLike, *, rounds: int = ROUNDS, seed: int =
     difference = left - right
     if np.isnan(difference).any():
         raise ValueError("a value is NaN: leave that question out of both runs")
+    if groups is not None:
+        difference = _sums(difference, groups)
     difference = difference[difference != 0]  # a flip of nothing changes nothing
     size = len(difference)
     # Sums of the same numbers in another order differ in the last bits.
@@ -431,6 +523,11 @@ def paired_test(a: ArrayLike, b: ArrayLike, *, rounds: int = ROUNDS, seed: int =
     random = np.random.default_rng(seed)
     count = sum(extreme(random.random((rows, size)) < 0.5) for rows in _blocks(rounds, size))
     return (count + 1) / (rounds + 1)
+
+
+def _sums(values: FloatArray, groups: NDArray[np.intp]) -> FloatArray:
+    """The sum of each group, (groups,)."""
+    return np.asarray(np.bincount(groups, values), np.float64)
 
 
 def _blocks(rows: int, columns: int) -> list[int]:

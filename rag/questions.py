@@ -19,6 +19,7 @@ from typing import Any
 
 from index.errors import InputError
 from index.language import detect_language
+from index.store import check_question
 from index.text import canonical
 from index.types import Document
 from rag.metrics import Place
@@ -42,6 +43,7 @@ _CORPUS_KEYS = ("_id", "title", "text", "metadata")
 _QUERY_KEYS = ("_id", "text", "metadata")
 
 _LOOKS_LIKE_SQUAD = re.compile(r'\s*\{\s*"(?:version|data)"\s*:')
+_ONE_VALUE = re.compile(r"\s*(?:\[|\{\s*\n|[^\n]*\s*$)")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -101,14 +103,14 @@ def read_questions(path: str | Path, *, contexts: str | Path | None = None) -> Q
             raise InputError(f"{_show(path)} is a folder: contexts go with SQuAD JSON only")
         return _read_beir(path)
     text = _read(path)
-    squad = _LOOKS_LIKE_SQUAD.match(text) is not None
+    squad = _is_squad(path, text)
     if contexts is None:
         return _read_squad(path, text) if squad else QuestionSet(tuple(_read_lines(path, text)))
     if not squad:
         raise InputError(f"{_show(path)} is not SQuAD JSON: contexts go with SQuAD JSON only")
     contexts = Path(contexts)
     held = _read(contexts)
-    if not _LOOKS_LIKE_SQUAD.match(held):
+    if not _is_squad(contexts, held):
         raise InputError(f"{_show(contexts)} is not SQuAD JSON: contexts are taken from that only")
     return _across(_read_squad(path, text), _read_squad(contexts, held), contexts)
 
@@ -124,11 +126,11 @@ def check_answers(
     space in the text may differ from that in the answer.
 
     Raises:
-        InputError: a document is not among those given, or an answer or the sentence does
-            not stand in it.
+        InputError: a question is empty or too long, a document is not among those given, or
+            an answer or the sentence does not stand in it.
     """
     held = {document.source: document for document in documents}
-    return tuple(_locate(question, held) for question in questions)
+    return tuple(_locate(_askable(question), held) for question in questions)
 
 
 def transfer(found: QuestionSet, documents: Iterable[Document]) -> tuple[Question, ...]:
@@ -151,6 +153,14 @@ def transfer(found: QuestionSet, documents: Iterable[Document]) -> tuple[Questio
         elif not question.answerable:
             kept.append(replace(question, document=None))
     return tuple(kept)
+
+
+def _askable(question: Question) -> Question:
+    try:
+        check_question(question.question)
+    except InputError as error:
+        raise InputError(f"{question.where or _quoted(question.id)}: {error}") from None
+    return question
 
 
 def _locate(question: Question, held: Mapping[str, Document]) -> Question:
@@ -184,10 +194,19 @@ def _locate(question: Question, held: Mapping[str, Document]) -> Question:
     return replace(question, spans=tuple(spans))
 
 
+def whole_words(wanted: str, documents: Sequence[Document]) -> list[Place]:
+    """Where a text stands as whole words."""
+    return _find(wanted, documents)[0]
+
+
 def _places(wanted: str, documents: Sequence[Document]) -> list[Place]:
     """Where a text stands: as whole words, or where there are none of these, anywhere."""
-    if not wanted:
-        return []
+    whole, anywhere = _find(wanted, documents) if wanted else ([], [])
+    return whole or anywhere
+
+
+def _find(wanted: str, documents: Sequence[Document]) -> tuple[list[Place], list[Place]]:
+    """The places of a text as whole words, and all of them."""
     pattern = re.compile(r"\s+".join(map(re.escape, wanted.split())))
     whole: list[Place] = []
     anywhere: list[Place] = []
@@ -200,7 +219,7 @@ def _places(wanted: str, documents: Sequence[Document]) -> list[Place]:
             goes_on = text[end : end + 1].isalnum() and text[end - 1].isalnum()
             if not inside and not goes_on:
                 whole.append(anywhere[-1])
-    return whole or anywhere
+    return whole, anywhere
 
 
 # ---- JSON Lines ------------------------------------------------------------------------------
@@ -262,6 +281,25 @@ def _rows(path: Path, text: str) -> Iterator[tuple[str, object]]:
 # ---- SQuAD JSON ------------------------------------------------------------------------------
 
 
+def _is_squad(path: Path, text: str) -> bool:
+    if _LOOKS_LIKE_SQUAD.match(text):
+        return True
+    if not _ONE_VALUE.match(text):
+        return False
+    try:
+        held = json.loads(text)
+    except (ValueError, RecursionError):
+        return False  # what is wrong is told where lines are read
+    if isinstance(held, dict) and isinstance(held.get("data"), list):
+        return True  # its keys are in another order
+    if isinstance(held, dict) and "\n" not in text.strip():
+        return False  # a line
+    raise InputError(
+        f"{_show(path)} is one JSON {'list' if isinstance(held, list) else 'object'}: write one"
+        f' object a line, like {EXAMPLE}, or SQuAD JSON, like {{"data": [...]}}'
+    )
+
+
 def _read_squad(path: Path, text: str) -> QuestionSet:
     name = _show(path)
     try:
@@ -280,14 +318,18 @@ def _read_squad(path: Path, text: str) -> QuestionSet:
     questions: list[Question] = []
     seen: dict[str, str] = {}
     counts: Counter[str] = Counter()
-    lines = _id_lines(text)
+    lines, in_articles, in_paragraphs = (
+        _lines_of(text, key) for key in ("id", "paragraphs", "context")
+    )
     for part in _list(_object(whole, name, _SQUAD_KEYS), "data", name):
-        article = _object(part, f"{name}, an article", _ARTICLE_KEYS)
-        title = _text(article, "title", f"{name}, an article") if "title" in article else path.stem
+        place = f"{name}, {_line_in(part, 'paragraphs', in_articles)}"
+        article = _object(part, f"{place}an article", _ARTICLE_KEYS)
+        title = _text(article, "title", f"{place}an article") if "title" in article else path.stem
         title = _printable(title)
-        for inner in _list(article, "paragraphs", f"{name}, article {title}"):
+        for inner in _list(article, "paragraphs", f"{place}article {title}"):
             counts[title] += 1
-            where = f"{name}, paragraph {title}#{counts[title]}"
+            line = _line_in(inner, "context", in_paragraphs)
+            where = f"{name}, {line}paragraph {title}#{counts[title]}"
             paragraph = _object(inner, where, _PARAGRAPH_KEYS)
             context = _text(paragraph, "context", where)
             # Of two equal paragraphs, either would be right to find.
@@ -305,15 +347,20 @@ def _read_squad(path: Path, text: str) -> QuestionSet:
     return QuestionSet(tuple(questions), tuple(documents))
 
 
-def _id_lines(text: str) -> Iterator[int]:
-    """The line of each question's id, in turn: a parsed value does not know where it stood.
+def _lines_of(text: str, key: str) -> Iterator[int]:
+    """The line of each such key, in turn: a parsed value does not know where it stood.
 
-    In a string the quotation marks would be escaped, and no other object may have an id.
+    In a string the quotation marks would be escaped, and no other object may have the key.
     """
     line, at = 1, 0
-    for match in re.finditer(r'"id"\s*:', text):
+    for match in re.finditer(rf'"{key}"\s*:', text):
         line, at = line + text.count("\n", at, match.start()), match.start()
         yield line
+
+
+def _line_in(value: object, key: str, lines: Iterator[int]) -> str:
+    """The line of that key in an object, where it has the key, for the place in a message."""
+    return f"line {next(lines, 1)}, " if isinstance(value, dict) and key in value else ""
 
 
 def _squad_question(qa: object, context: str, source: str, place: str, where: str) -> Question:

@@ -7,7 +7,8 @@ rag/evaluate.py makes the rows; ui/evaluate.py and ui/report.py show the reports
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
@@ -17,14 +18,20 @@ import numpy as np
 from index.errors import InputError
 from rag.language import QUESTION_WORDS
 from rag.metrics import (
+    FEWEST_GROUPS,
     FloatArray,
     Interval,
     Place,
     Quote,
     auroc,
     bootstrap,
+    calibration_error_by_chance,
     expected_calibration_error,
+    grouped,
+    mean,
     paired_test,
+    ratio,
+    share,
 )
 
 METRICS: Mapping[str, str] = {
@@ -45,17 +52,27 @@ METRICS: Mapping[str, str] = {
     "false_abstention": "answerable questions that are not answered",
     "unanswerable_abstention": "unanswerable questions that are not answered",
     "calibration_error": "distance of confidence from the share that is right (ECE)",
+    "calibration_error_by_chance": "the same of so many questions, were the confidence perfect",
     "seconds_per_question": "seconds for a question, median",
     "seconds_p95": "seconds for a question, 95th percentile",
 }
 """Every measure, in the order of reports, and what it says."""
-LESS_IS_BETTER = ("false_abstention", "calibration_error", "seconds_per_question", "seconds_p95")
+CHANCE = "calibration_error_by_chance"
+LESS_IS_BETTER = (
+    "false_abstention", "calibration_error", CHANCE, "seconds_per_question", "seconds_p95",
+)  # fmt: skip
+INTERVALS = (
+    f"Intervals are at 95 %. From {FEWEST_GROUPS} titles on, of which some have several questions,"
+    " the questions of a title are drawn together (bootstrap by title); else shares of yes or no,"
+    " and whatever is alike for all, have Wilson's interval, and the rest a bootstrap by question."
+)
 
 JUDGED: Mapping[str, str] = {
     "faithful": "answers of which the quotes say everything",
     "answers": "answers that say what the question asks for",
 }
 """What a language model may be asked to judge (rag/judge.py)."""
+NOT_ASKED = "not asked"
 
 RETRIEVAL_SCORES = ("recall@1", "recall@5", "recall@10", "recall@20", "mrr", "ndcg@10")
 ANSWER_SCORES = (
@@ -98,7 +115,8 @@ class Cited:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A language model's opinion of an answer, or why there is none (``error``)."""
+    """A language model's opinion of an answer, or why there is none (``error``, which begins
+    with ``NOT_ASKED`` where it was not asked for)."""
 
     faithful: bool | None = None
     answers: bool | None = None
@@ -116,6 +134,8 @@ class Row:
     where nothing was found that could be cited. ``withheld`` is what would have been cited,
     ``correct`` says whether what was or would have been is right. ``rank`` is that of the
     first gold passage (1 = best, None if it was not found), each unit counted once.
+    ``title`` is that of the document, which may be one paragraph of many; ``by_keywords``
+    says that the confidence is that of ``Answer.by_keywords``.
     ``scores`` has the keys ``SCORES``, None where a measure does not apply. ``stage`` is one
     of ``STAGES``, None for a question that was not lost. ``judged`` is None where no
     language model was asked.
@@ -141,6 +161,13 @@ class Row:
     stage: str | None = None
     error: str = ""
     judged: Verdict | None = None
+    title: str | None = None
+    by_keywords: bool = False
+
+    @property
+    def group(self) -> Hashable:
+        """What is equal where two questions are no independent evidence."""
+        return self.id if self.title is None else (self.title,)
 
     @property
     def direction(self) -> str:
@@ -160,11 +187,12 @@ class Group:
 @dataclass(frozen=True, slots=True)
 class Judged:
     """The verdicts of the language model ``model``: on how many questions, how many of them
-    failed, and ``JUDGED`` of the others."""
+    failed, by what most often, and ``JUDGED`` of the others."""
 
     model: str
     questions: int
     failed: int
+    commonest: str
     metrics: Mapping[str, Interval | None]
 
 
@@ -199,8 +227,13 @@ class Report:
         rows = tuple(rows)
         verdicts = [row.judged for row in rows if row.judged]
         told = [verdict for verdict in verdicts if not verdict.error]
-        metrics = {name: bootstrap([float(getattr(v, name)) for v in told]) for name in JUDGED}
-        judged = Judged(model, len(verdicts), len(verdicts) - len(told), metrics)
+        groups = grouped([row.group for row in rows if row.judged and not row.judged.error])
+        metrics = {
+            name: share([float(getattr(v, name)) for v in told], groups=groups) for name in JUDGED
+        }
+        errors = Counter(v.error for v in verdicts if v.error and not v.error.startswith(NOT_ASKED))
+        commonest = next((error for error, _ in errors.most_common(1)), "")
+        judged = Judged(model, len(verdicts), len(verdicts) - len(told), commonest, metrics)
         return replace(self, rows=rows, judged=judged)
 
     def to_json(self) -> dict[str, Any]:
@@ -214,6 +247,7 @@ class Report:
                 "model": self.judged.model,
                 "questions": self.judged.questions,
                 "failed": self.judged.failed,
+                "commonest": self.judged.commonest,
                 "metrics": _metrics_to_json(self.judged.metrics),
             },
             "breakdown": {
@@ -238,6 +272,8 @@ class Report:
         Raises:
             InputError: it is none: a key is unknown or missing, or a value of another kind.
         """
+        if isinstance(value, dict):
+            value = {key: held for key, held in value.items() if key not in _BESIDE}
         held = _take(value, where, _REPORT_KINDS)
         rows = tuple(
             _row_from_json(row, f"{where}, question {number}")
@@ -267,27 +303,57 @@ class Report:
 class Difference:
     """A measure before and after, over the questions that it applies to in both runs.
 
-    ``p`` is that of a two-sided paired randomisation test, not corrected for their number.
+    ``change`` is the difference, with the interval of a paired bootstrap. ``p`` is that of a
+    two-sided paired randomisation test, not corrected for their number; None where the
+    measure is no mean of values of each question.
     """
 
     metric: str
     questions: int
     before: float
     after: float
-    p: float
+    change: Interval
+    p: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs: what changed, and the ids of questions won and lost in the later one.
+    """Two runs: what changed, and the questions won and lost in the later one, as pairs.
 
-    ``shared`` questions are in both runs; only these count.
+    ``shared`` questions are in both runs; only these count. Of ``altered`` ones of them the
+    question itself, its gold answers or whether it is answerable is not the same.
+    ``settings`` and ``interrupted`` are those of the earlier run.
     """
 
+    settings: Mapping[str, Any]
+    interrupted: bool
     shared: int
+    altered: int
     differences: tuple[Difference, ...]
-    won: tuple[str, ...]
-    lost: tuple[str, ...]
+    won: tuple[tuple[Row, Row], ...]
+    lost: tuple[tuple[Row, Row], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object under "comparison" in what ``beleg eval --json`` writes."""
+        return {
+            "settings": dict(self.settings),
+            "interrupted": self.interrupted,
+            "shared": self.shared,
+            "altered": self.altered,
+            "differences": [
+                {
+                    "metric": d.metric,
+                    "questions": d.questions,
+                    "before": d.before,
+                    "after": d.after,
+                    "difference": _interval_to_json(d.change),
+                    "p": d.p,
+                }
+                for d in self.differences
+            ],
+            "won": [row.id for _, row in self.won],
+            "lost": [row.id for _, row in self.lost],
+        }
 
 
 def compare(before: Report, after: Report) -> Comparison:
@@ -300,12 +366,20 @@ def compare(before: Report, after: Report) -> Comparison:
     pairs = [(earlier[row.id], row) for row in after.rows if row.id in earlier]
     if not pairs:
         raise InputError("the two reports have no question in common")
+    compared = (_difference(pairs, name) for name in METRICS if name != CHANCE)
     return Comparison(
+        settings=before.settings,
+        interrupted=before.interrupted,
         shared=len(pairs),
-        differences=tuple(filter(None, (_difference(pairs, name) for name in SCORES))),
-        won=tuple(b.id for a, b in pairs if a.stage and not b.stage),
-        lost=tuple(b.id for a, b in pairs if b.stage and not a.stage),
+        altered=sum(_asked(a) != _asked(b) for a, b in pairs),
+        differences=tuple(filter(None, compared)),
+        won=tuple((a, b) for a, b in pairs if a.stage and not b.stage),
+        lost=tuple((a, b) for a, b in pairs if b.stage and not a.stage),
     )
+
+
+def _asked(row: Row) -> tuple[str, frozenset[str], bool]:
+    return row.question, frozenset(row.gold), row.answerable
 
 
 def failures(rows: Iterable[Row]) -> list[Row]:
@@ -346,9 +420,37 @@ def check_ids(ids: Iterable[str], where: str) -> None:
 _GROUPED_BY: Mapping[str, Callable[[Row], str]] = {
     "direction": lambda row: row.direction,
     "question_word": lambda row: row.question_word,
-    "document": lambda row: row.document or "?",
+    "document": lambda row: row.document or ("?" if row.answerable else "(none)"),
     "language": lambda row: row.language,
 }
+_STATISTICS: Mapping[str, Callable[..., FloatArray]] = {
+    "citations_exact": ratio,
+    "abstention_auroc": auroc,
+    "calibration_error": expected_calibration_error,
+    "seconds_per_question": partial(np.quantile, q=0.5, axis=-1),
+    "seconds_p95": partial(np.quantile, q=0.95, axis=-1),
+}
+"""How the values of questions become a measure, where it is not their mean."""
+
+
+def _values(row: Row, name: str) -> tuple[float, ...] | None:
+    """What a question gives to a measure; None where it has no part in it."""
+    if name in SCORES:
+        score = row.scores[name]
+        return None if score is None else (score,)
+    if name == "citations_exact":
+        exact = [citation.exact for citation in row.citations]
+        return (sum(exact), len(exact)) if exact else None
+    if name.startswith("seconds"):
+        return None if row.seconds is None else (row.seconds,)
+    if row.by_keywords or row.answered is None:
+        return None  # shares of keywords are no chances: the two cannot be in one order
+    if name == "abstention_auroc":
+        # Without a candidate it is never answered, however low the threshold.
+        return (-math.inf if row.confidence is None else row.confidence, row.answerable)
+    if row.confidence is None or row.correct is None:
+        return None
+    return (row.confidence, row.correct)
 
 
 def _measure(rows: Sequence[Row], names: Iterable[str]) -> dict[str, Interval | None]:
@@ -356,33 +458,16 @@ def _measure(rows: Sequence[Row], names: Iterable[str]) -> dict[str, Interval | 
 
 
 def _interval(rows: Sequence[Row], name: str) -> Interval | None:
-    if name in SCORES:
-        scores = [row.scores[name] for row in rows]
-        return bootstrap([score for score in scores if score is not None])
-    if name == "citations_exact":
-        citing = [row.citations for row in rows if row.citations]
-        exact = [sum(citation.exact for citation in cited) for cited in citing]
-        return bootstrap(exact, [len(cited) for cited in citing], statistic=_share)
-    if name == "abstention_auroc":
-        asked = [row for row in rows if row.answered is not None]
-        # Without a candidate it is never answered, however low the threshold.
-        sure = [-math.inf if row.confidence is None else row.confidence for row in asked]
-        return bootstrap(sure, [row.answerable for row in asked], statistic=auroc)
-    if name == "calibration_error":
-        judged = [(row.confidence, row.correct) for row in rows if row.correct is not None]
-        known = [(sure, right) for sure, right in judged if sure is not None]
-        return bootstrap(
-            [sure for sure, _ in known],
-            [right for _, right in known],
-            statistic=expected_calibration_error,
-        )
-    level = {"seconds_per_question": 0.5, "seconds_p95": 0.95}[name]
-    seconds = [row.seconds for row in rows if row.seconds is not None]
-    return bootstrap(seconds, statistic=partial(np.quantile, q=level, axis=-1))
-
-
-def _share(part: FloatArray, whole: FloatArray) -> FloatArray:
-    return np.asarray(part.sum(axis=-1) / whole.sum(axis=-1), np.float64)
+    found = [(row.group, value) for row in rows if (value := _values(row, name)) is not None]
+    if not found:
+        return None
+    groups = grouped([group for group, _ in found])
+    columns = np.asarray([value for _, value in found], np.float64).T
+    if name == CHANCE:
+        return calibration_error_by_chance(columns[0])
+    if name in SCORES or name == "citations_exact":
+        return share(*columns, groups=groups)
+    return bootstrap(*columns, statistic=_STATISTICS[name], groups=groups)
 
 
 def _groups(rows: Sequence[Row], key: Callable[[Row], str]) -> tuple[Group, ...]:
@@ -396,17 +481,27 @@ def _groups(rows: Sequence[Row], key: Callable[[Row], str]) -> tuple[Group, ...]
 
 
 def _difference(pairs: Sequence[tuple[Row, Row]], name: str) -> Difference | None:
-    both = [(a.scores[name], b.scores[name]) for a, b in pairs]
-    before = [a for a, b in both if a is not None and b is not None]
-    after = [b for a, b in both if a is not None and b is not None]
-    if not before:
+    found = [(b.group, _values(a, name), _values(b, name)) for a, b in pairs]
+    both = [(group, a, b) for group, a, b in found if a is not None and b is not None]
+    if not both:
+        return None
+    groups = grouped([group for group, _, _ in both])
+    before, after = (np.asarray([held[n] for held in both], np.float64).T for n in (1, 2))
+    statistic = _STATISTICS.get(name, mean)
+
+    def differ(*columns: FloatArray) -> FloatArray:
+        return statistic(*columns[len(before) :]) - statistic(*columns[: len(before)])
+
+    change = bootstrap(*before, *after, statistic=differ, groups=groups)
+    if change is None:  # an AUROC of one kind alone
         return None
     return Difference(
         metric=name,
-        questions=len(before),
-        before=float(np.mean(before)),
-        after=float(np.mean(after)),
-        p=paired_test(before, after),
+        questions=len(both),
+        before=float(statistic(*before)),
+        after=float(statistic(*after)),
+        change=change,
+        p=paired_test(before[0], after[0], groups=groups) if name in SCORES else None,
     )
 
 
@@ -424,6 +519,8 @@ _REPORT_KINDS: _Kinds = {
     "per_question": (list,),
     "settings": (dict,),
 }
+_BESIDE = ("comparison", "calibration")
+"""What ``beleg eval --json`` writes with a report that is no part of it."""
 _ROW_KINDS: _Kinds = {
     "id": _TEXT,
     "question": _TEXT,
@@ -445,6 +542,8 @@ _ROW_KINDS: _Kinds = {
     "stage": (str, None),
     "error": _TEXT,
     "judged": (dict, None),
+    "title": (str, None),
+    "by_keywords": _FLAG,
 }
 _VERDICT_KINDS: _Kinds = {
     "faithful": (bool, None),
@@ -456,6 +555,7 @@ _JUDGED_KINDS: _Kinds = {
     "model": _TEXT,
     "questions": (int,),
     "failed": (int,),
+    "commonest": _TEXT,
     "metrics": (dict,),
 }
 _CITED_KINDS: _Kinds = {
@@ -495,11 +595,12 @@ def _is(value: object, kind: type | None) -> bool:
     return type(value) is kind
 
 
+def _interval_to_json(found: Interval | None) -> dict[str, float] | None:
+    return {"value": found.value, "low": found.low, "high": found.high} if found else None
+
+
 def _metrics_to_json(metrics: Mapping[str, Interval | None]) -> dict[str, Any]:
-    return {
-        name: found and {"value": found.value, "low": found.low, "high": found.high}
-        for name, found in metrics.items()
-    }
+    return {name: _interval_to_json(found) for name, found in metrics.items()}
 
 
 def _metrics_from_json(

@@ -22,17 +22,23 @@ from rag.calibrate import (
     WITHOUT_ARTICLE,
     WITHOUT_DOCUMENT,
     Case,
+    _left_out,
     cases,
     check_enough,
+    figures,
     fit,
 )
 from rag.chatbot import Chatbot
-from rag.config import Settings
+from rag.config import Settings, fingerprint
 from rag.evaluate import evaluate
 from rag.extract import Ranker
+from rag.metrics import Interval
 from rag.questions import Question, check_answers
+from rag.report import Report
 from tests.conftest import Run
 from ui.cli import main
+from ui.evaluate import _keep, table
+from ui.report import page
 
 PLAIN = Ranker({}, {}, threshold=0.0)
 
@@ -70,8 +76,72 @@ def test_what_is_off_by_a_slope_and_an_intercept_is_put_right() -> None:
     found = fit(held, PLAIN)
     assert found.calibration.slope == pytest.approx(0.5, abs=0.06)
     assert found.calibration.intercept == pytest.approx(1, abs=0.1)
-    assert found.error_before > 0.1
-    assert found.calibration_error < 0.03
+    before, after = found.before.calibration_error, found.after.calibration_error
+    assert before is not None
+    assert after is not None
+    assert after.value < 0.03 < 0.1 < before.value
+    assert before.low < before.value < before.high
+    assert found.better
+
+
+def test_what_is_calibrated_already_is_not_made_better() -> None:
+    # Even odds at each confidence as it says, and a threshold that tells all apart.
+    held = [
+        Case(ANSWERABLE, f"{sure}{n}", sure, n < 100 * sure)
+        for sure in (0.6, 0.8, 0.9)
+        for n in range(100)
+    ]
+    held += [Case(GIVEN, f"u{n}", 0.001, False) for n in range(FEWEST)]
+    found = fit(held, replace(PLAIN, threshold=0.3))
+    assert found.before.false_abstention == found.after.false_abstention
+    assert not found.better
+
+
+def test_only_what_makes_something_better_is_kept(
+    bot: Chatbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "settings.json"
+    monkeypatch.setenv("BELEG_CONFIG", str(file))
+    found = fit(drawn(400, 0.6, 0.4), PLAIN)
+    assert "it makes nothing better" in _keep(bot, replace(found, after=found.before))
+    assert not file.exists()
+    assert _keep(bot, found).startswith(f"written to {file}; to undo it, remove 'bundled'")
+    held = Settings.load().calibration["bundled"]
+    assert held == replace(found.calibration, fitted_on=fingerprint(bot.index.encoder))
+    assert Chatbot(bot.index).ranker.threshold == held.threshold
+
+
+def test_figures_by_hand() -> None:
+    held = [Case(ANSWERABLE, str(n), 0.9, n < 8) for n in range(10)]
+    held += [Case(GIVEN, "u", 0.4, False), Case(GIVEN, "v", -math.inf, False)]
+    held += [Case(GIVEN, "k", 1.0, False, by_keywords=True)]
+    found = figures(held, 0.5)
+    assert found.calibration_error is not None
+    assert found.calibration_error.value == pytest.approx((10 * 0.1 + 1 * 0.4) / 11)
+    z2 = 1.959964**2
+    assert found.false_abstention == Interval(0, 0, pytest.approx(z2 / (10 + z2), abs=1e-6))
+    assert found.unanswerable_abstention == found.abstention[GIVEN]
+    assert found.unanswerable_abstention is not None
+    assert found.unanswerable_abstention.value == 1
+    assert figures(held, 0.3).abstention[GIVEN].value == 0.5  # type: ignore[union-attr]
+
+
+def test_confidences_by_keywords_are_left_out() -> None:
+    made = drawn(200, 1, 0)
+    # On the keyword path all are sure: none of this is the ranker's doing.
+    keywords = [
+        Case(ANSWERABLE if n % 2 else GIVEN, f"k{n}", 1.0, False, by_keywords=True)
+        for n in range(200)
+    ]
+    with_them = fit([*made, *keywords], PLAIN)
+    assert with_them.left_out == 200
+    assert replace(with_them, left_out=0) == fit(made, PLAIN)
+    with pytest.raises(InputError) as raised:
+        fit([*made[:30], *keywords], PLAIN)
+    assert str(raised.value) == (
+        "to calibrate, 20 answerable questions are needed; there were 15, not counting 200 over"
+        " documents in a language unknown to the encoder"
+    )
 
 
 def test_what_was_in_force_is_part_of_the_new_calibration() -> None:
@@ -120,7 +190,10 @@ def test_what_can_never_be_cited_is_never_answered() -> None:
     held = drawn(200, 1, 0) + [Case(GIVEN, f"u{n}", -math.inf, False) for n in range(200)]
     with_none, without = fit(held, PLAIN), fit(held[:200], PLAIN)
     assert with_none.calibration == without.calibration
-    assert with_none.unanswerable_abstention > without.unanswerable_abstention
+    rates = [found.after.unanswerable_abstention for found in (with_none, without)]
+    assert rates[0] is not None
+    assert rates[1] is not None
+    assert rates[0].value > rates[1].value
     assert with_none.questions == {ANSWERABLE: 100, GIVEN: 300}
 
 
@@ -129,8 +202,10 @@ def test_rates_are_told_by_kind() -> None:
     far = [Case(WITHOUT_ARTICLE, f"f{n}", 0.001, False) for n in range(10)]
     known = [Case(ANSWERABLE, str(n), 0.9 - n / 1000, n % 5 > 0) for n in range(100)]
     found = fit([*known, *near, *far], PLAIN)
-    assert found.abstention == {WITHOUT_DOCUMENT: 0.0, WITHOUT_ARTICLE: 1.0}
-    assert found.unanswerable_abstention == 0.25
+    shares = {kind: held and held.value for kind, held in found.after.abstention.items()}
+    assert shares == {WITHOUT_DOCUMENT: 0.0, WITHOUT_ARTICLE: 1.0}
+    assert found.after.unanswerable_abstention is not None
+    assert found.after.unanswerable_abstention.value == 0.25
 
 
 @pytest.mark.parametrize(
@@ -205,6 +280,35 @@ def test_questions_are_asked_again_without_the_document_that_answers(bot: Chatbo
     assert [document.source for document in homes.documents] == [d.source for d in HOMES]
 
 
+def test_what_remains_must_not_answer() -> None:
+    again = Document(f"Auch Zoe wohnt in {TOWNS[0]}. {TOWNS[1]}er Marken.", "z.txt", "Westen", "de")
+    documents = [*HOMES, again]
+    questions = [replace(question, document=f"{question.id}.txt") for question in asked()]
+    made = _left_out(check_answers(questions, documents), documents)
+    # The first answer stands elsewhere too; the second only within another word.
+    names = [question.id for question, _, _ in made]
+    assert names == PEOPLE[1:]
+
+
+def test_an_unknown_language_does_not_count(bot: Chatbot) -> None:
+    text = "Il vertice si è tenuto a Ginevra. Era il primo incontro fra i due presidenti."
+    homes = Chatbot(type(bot.index)(encoder=bot.index.encoder))
+    homes.index.add([Document(text, "it.txt", "Vertice", "it")])
+    question = Question("q", "Dove si è tenuto il vertice?", "de", ("Ginevra",))
+    assert homes.ask(question.question).by_keywords
+    report = evaluate(homes, [question])
+    assert report.rows[0].by_keywords
+    assert report.rows[0].confidence is not None
+    assert report.metrics["calibration_error"] is None
+    assert report.metrics["calibration_error_by_chance"] is None
+    assert [case.by_keywords for case in cases(homes, [question], report.rows)] == [True]
+    assert Report.from_json(report.to_json()) == report
+    assert "What the threshold does" not in page(report)
+    assert "unknown to the encoder" in page(report)
+    assert "unknown to the encoder" in table(report)
+    assert not bot.ask("Wo war der Gipfel?").by_keywords
+
+
 def test_enough_that_are_unanswerable_are_not_added_to(bot: Chatbot) -> None:
     unsaid = [Question(str(n), "Wer kocht?", "de", answerable=False) for n in range(FEWEST)]
     rows = evaluate(bot, unsaid[:1]).rows
@@ -239,9 +343,18 @@ def test_the_command_writes_what_the_chat_reads(
     rows = ({"id": q.id, "question": q.question, "answers": q.answers} for q in asked())
     questions = tmp_path / "q.jsonl"
     questions.write_text("\n".join(map(json.dumps, rows)), "utf-8")
-    result = beleg("eval", questions, folder, "--calibrate", BELEG_CONFIG=str(file))
+    outputs = ("--json", tmp_path / "r.json", "--html", tmp_path / "r.html")
+    result = beleg("eval", questions, folder, "--calibrate", *outputs, BELEG_CONFIG=str(file))
     assert (result.returncode, result.stderr) == (0, "")
-    assert f"written to {file}" in result.stdout
+    assert "All figures above are from before the calibration." in result.stdout
+    assert f"written to {file}; to undo it, remove 'bundled' under calibration" in result.stdout
+    report = json.loads((tmp_path / "r.json").read_text("utf-8"))
+    assert report["calibration"]["better"]
+    assert "from before this calibration" in report["calibration"]["note"]
+    after = report["calibration"]["after"]
+    assert f"[{after['calibration_error']['low']:.3f}, " in (tmp_path / "r.html").read_text("utf-8")
+    assert after["abstention"].keys() == {WITHOUT_DOCUMENT}
+    assert Report.from_json(report).settings["encoder"] == "bundled"
     assert WITHOUT_DOCUMENT in result.stdout
     monkeypatch.setenv("BELEG_CONFIG", str(file))
     held = Settings.load().calibration["bundled"]

@@ -18,11 +18,13 @@ from index.errors import InputError
 from index.types import Document, Hit, Passage
 from rag import Answer, Citation, Report, evaluate
 from rag.chatbot import EXAMPLE
+from rag.evaluate import _words
 from rag.extract import Ranker
 from rag.metrics import Interval, Place
 from rag.questions import Question, check_answers, read_questions
 from rag.report import (
     ABSTAINED,
+    CHANCE,
     ERROR,
     METRICS,
     NOT_ANSWERED,
@@ -94,7 +96,7 @@ class Bot:
     @property
     def index(self) -> Any:
         view = SimpleNamespace(documents=self.documents, passages=range(5))
-        encoder = SimpleNamespace(name="fake")
+        encoder = SimpleNamespace(name="fake", fingerprint="f" * 16)
         return SimpleNamespace(view=view, encoder=encoder, search=self._search)
 
     def _search(self, question: str, k: int, *, view: Any) -> list[Hit]:
@@ -195,11 +197,18 @@ def test_figures_by_hand(report: Report) -> None:
         "false_abstention": 2 / 4,
         "unanswerable_abstention": 1 / 2,
         "calibration_error": 2.4 / 5,
+        # Right with .9, .8, .6, .2, .1, each alone in its bin: off by 2 c (1 - c) on average.
+        "calibration_error_by_chance": pytest.approx(
+            2 * (0.09 + 0.16 + 0.24 + 0.16 + 0.09) / 5, abs=0.01
+        ),
         "seconds_per_question": 3,
         "seconds_p95": 4.8,
     }
     found = {name: interval and interval.value for name, interval in report.metrics.items()}
-    assert found == {name: close(value) for name, value in expected.items()}
+    assert found == {
+        name: close(value) if isinstance(value, (int, float)) else value
+        for name, value in expected.items()
+    }
     assert list(report.metrics) == list(METRICS)
     for interval in report.metrics.values():
         assert interval is not None
@@ -242,7 +251,7 @@ def test_breakdown(report: Report) -> None:
             report.breakdown.items()} == {
         "direction": [("en→?", 2), ("en→en", 2), ("de→de", 1), ("en→de", 1)],
         "question_word": [("where", 2), ("other", 1), ("what", 1), ("when", 1), ("who", 1)],
-        "document": [("?", 2), ("a.txt", 2), ("b.txt", 2)],
+        "document": [("(none)", 2), ("a.txt", 2), ("b.txt", 2)],
         "language": [("en", 5), ("de", 1)],
     }  # fmt: skip
     en_en = report.breakdown["direction"][1].metrics
@@ -262,7 +271,7 @@ def test_measures_that_do_not_apply_are_none() -> None:
     unsaid = run(bot(), [ASKED["wifi"]]).metrics
     assert {name for name, interval in unsaid.items() if interval is not None} == {
         "answered_rate", "unanswerable_abstention", "calibration_error",
-        "seconds_per_question", "seconds_p95",
+        "calibration_error_by_chance", "seconds_per_question", "seconds_p95",
     }  # fmt: skip
     assert set(run(bot(), []).metrics.values()) == {None}
 
@@ -273,7 +282,11 @@ def test_a_quote_that_does_not_stand_at_its_offsets_is_told() -> None:
     changed.documents = (replace(DOCUMENTS[0], text=f"X{DOCUMENTS[0].text}"), DOCUMENTS[1])
     report = run(changed, [ASKED["rome"], ASKED["bob"]])
     assert [c.exact for row in report.rows for c in row.citations] == [False] * 3
-    assert report.metrics["citations_exact"] == Interval(0.0, 0.0, 0.0)
+    # Wilson for 0 of 2: z² / (2 + z²).
+    z2 = 1.959964**2
+    assert report.metrics["citations_exact"] == Interval(
+        0.0, 0.0, pytest.approx(z2 / (2 + z2), abs=1e-6)
+    )
     changed.documents = DOCUMENTS[1:]
     assert not run(changed, [ASKED["food"]]).rows[0].citations[0].exact
 
@@ -303,6 +316,43 @@ def test_whole_documents_are_found_where_they_are_the_units() -> None:
     row = run(bot(bob=Reply([GENF, DIENSTAG, TRAINS])), [squad]).rows[0]
     # Both passages of b.txt count once; that of a.txt need not be the one that answers.
     assert (row.rank, row.scores["recall@1"], row.scores["mrr"]) == (2, 0, 0.5)
+
+
+def test_many_passages_of_one_unit_do_not_hide_the_next() -> None:
+    # The twelve passages of a.txt are one unit, b.txt is the second.
+    ranking = [*12 * [TRAINS], GENF]
+    squad = replace(ASKED["genf"], relevance={"b.txt": 1}, document=None)
+    beir = question("q", squad.question, relevance={"b.txt": 1}, answerable=True)
+    for asked in (squad, beir):
+        row = run(bot(genf=Reply(ranking)), [asked]).rows[0]
+        assert (row.rank, row.scores["recall@5"], row.scores["recall@20"]) == (2, 1, 1)
+
+
+def test_marks_within_a_quote_are_its_own() -> None:
+    wiki = Document("Ada met [1] Bob in Rome.[2] They left.", "w.txt", "W", "en")
+    first, second = (
+        Citation(n, wiki, a, b, wiki.text[a:b], 0, len(wiki.text), 1.0)
+        for n, a, b in ((1, 0, 27), (2, 28, 38))
+    )
+    said = Answer(
+        "?", "en", True, f"{first.quote} [1] {second.quote} [2] [1]", "fake", (first, second), (),
+        0.5, {},
+    )  # fmt: skip
+    assert _words(said).split() == wiki.text.split()
+
+
+def test_documents_and_questions_are_told_by_their_hash(report: Report) -> None:
+    def hashes(held: Report) -> tuple[object, object]:
+        return held.settings["documents_hash"], held.settings["questions_hash"]
+
+    fake = bot()
+    assert hashes(run(fake)) == hashes(report)
+    other = replace(DOCUMENTS[0], text=DOCUMENTS[0].text + " ")
+    fake.documents = (other, DOCUMENTS[1])
+    assert hashes(run(fake))[0] != hashes(report)[0]
+    asked = [replace(ASKED["rome"], answers=("Ada",)), *list(ASKED.values())[1:]]
+    assert hashes(run(bot(), asked))[0] == hashes(report)[0]
+    assert hashes(run(bot(), asked))[1] != hashes(report)[1]
 
 
 def test_judged_documents_are_only_searched_for() -> None:
@@ -384,9 +434,10 @@ def test_json_is_the_contract_and_comes_back(report: Report) -> None:
     }  # fmt: skip
     assert written["questions"] == 6
     assert written["metrics"]["recall@1"].keys() == {"value", "low", "high"}
-    assert written["settings"] == {
-        "encoder": "fake", "threshold": 0.3, "slope": 1.0, "intercept": 0.0, "documents": 2,
-        "passages": 5,
+    assert written["settings"] | {"beleg": "", "documents_hash": "", "questions_hash": ""} == {
+        "beleg": "", "encoder": "fake", "encoder_fingerprint": "f" * 16, "threshold": 0.3,
+        "slope": 1.0, "intercept": 0.0, "documents": 2, "passages": 5, "documents_hash": "",
+        "questions_hash": "",
     }  # fmt: skip
     assert Report.from_json(written) == report
     empty = run(bot(), [])
@@ -450,9 +501,11 @@ def test_compare_by_hand(report: Report) -> None:
         [*list(ASKED.values())[1:], ASKED["rome"]],
     )
     found = compare(report, better)
-    assert (found.shared, found.won, found.lost) == (6, ("bob", "genf"), ("rome",))
+    changed = [[after.id for _, after in pairs] for pairs in (found.won, found.lost)]
+    assert (found.shared, changed) == (6, [["bob", "genf"], ["rome"]])
+    assert [(a.answer, b.answer) for a, b in found.lost] == [(f"{ROME} [1]", f"{TRAINS} [1]")]
     by_name = {difference.metric: difference for difference in found.differences}
-    assert list(by_name) == list(SCORES)
+    assert list(by_name) == [name for name in METRICS if name != CHANCE]
     hits = by_name["answer_hit@1"]
     assert (hits.questions, hits.before, hits.after) == (4, 0.25, 0.5)
     # Differences 1, 1, -1: each of the 8 choices of signs has a sum of at least 1 or at most -1.
@@ -462,7 +515,8 @@ def test_compare_by_hand(report: Report) -> None:
     assert (precision.questions, precision.before, precision.after) == (2, 0.75, 0.5)
     same = compare(report, report)
     assert (same.won, same.lost) == ((), ())
-    assert {difference.p for difference in same.differences} == {1.0}
+    assert {d.p for d in same.differences} == {1.0, None}
+    assert {d.change for d in same.differences} == {Interval(0.0, 0.0, 0.0)}
 
 
 def test_compare_only_what_is_in_both(report: Report) -> None:
@@ -622,6 +676,23 @@ def test_the_command_tells_writes_and_compares(
     said = capsys.readouterr()
     assert "Questions in both runs: 6" in said.out
     assert "won 0\nlost 0" in said.out
+    assert said.err == ""
+
+    held = json.loads(written.read_text("utf-8"))
+    held["per_question"][0]["question"] = "Where else?"
+    held["per_question"][1]["stage"] = None
+    (files / "before.json").write_text(json.dumps(held), "utf-8")
+    arguments = ["DIR/asked.jsonl", "--compare", "DIR/before.json", "--json", "DIR/r.json"]
+    assert command(arguments, files) == 0
+    said = capsys.readouterr()
+    assert said.err == f"beleg: {files}/before.json asks 1 of these questions otherwise\n"
+    found = json.loads(written.read_text("utf-8"))
+    assert Report.from_json(found).rows == report.rows
+    beside = found["comparison"]
+    assert (beside["altered"], beside["won"], beside["lost"]) == (1, [], ["bob"])
+    assert {row["metric"]: row["p"] for row in beside["differences"]}["abstention_auroc"] is None
+    assert beside["differences"][0]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert found["calibration"] is None
 
 
 @pytest.mark.usefixtures("fake")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from index.errors import InputError, ModelError
-from rag.judge import GIVE_UP, Judge, judge
+from rag.judge import GIVE_UP, REASON, TIMEOUTS, Judge, judge
 from rag.metrics import Interval
-from rag.report import Report, Verdict, compare
+from rag.report import Report, Row, Verdict, compare
 from tests.llm_server import Reply, Server, serving
 from tests.test_report import SETTINGS, parse, row, text
 from ui.cli import main
@@ -239,7 +239,9 @@ def test_shares_are_of_the_verdicts_that_came(after: Report, before: Report) -> 
     faithful = held.metrics["faithful"]
     assert faithful is not None
     assert faithful.value == pytest.approx(2 / 3)
-    assert held.metrics["answers"] == Interval(1.0, 1.0, 1.0)
+    z2 = 1.959964**2  # Wilson for 3 of 3: from 3 / (3 + z²)
+    assert held.metrics["answers"] == Interval(1.0, pytest.approx(3 / (3 + z2), abs=1e-6), 1.0)
+    assert held.commonest == "no verdict in the reply"
     assert [bool(r.judged) for r in after.rows] == [True, True, True, True, False, False]
     # What is measured stays what it was.
     assert after.metrics == before.metrics
@@ -251,7 +253,7 @@ def test_shares_are_of_the_verdicts_that_came(after: Report, before: Report) -> 
 def test_json_comes_back_and_is_checked(after: Report) -> None:
     written = json.loads(json.dumps(after.to_json(), allow_nan=False))
     assert Report.from_json(written) == after
-    assert written["judged"].keys() == {"model", "questions", "failed", "metrics"}
+    assert written["judged"].keys() == {"model", "questions", "failed", "commonest", "metrics"}
     assert written["per_question"][0]["judged"] == {
         "faithful": True, "answers": True, "reason": "r", "error": "",
     }  # fmt: skip
@@ -300,6 +302,32 @@ def test_failures_end_nothing_but_are_not_gone_on_with(server: Server) -> None:
     parse(page(found))
 
 
+def test_a_judge_that_hangs_is_given_up_soon() -> None:
+    class Hangs(Judge):
+        asked = 0
+
+        def __init__(self) -> None:
+            self.name = "slow"
+
+        def verdict(self, row: Row) -> Verdict:
+            self.asked += 1
+            return Verdict(error=("APITimeoutError", "TimeoutError")[self.asked % 2])
+
+    model = Hangs()
+    found = judge(Report.of([row(n) for n in range(9)], SETTINGS), model)
+    assert model.asked == TIMEOUTS
+    assert found.judged is not None
+    assert (found.judged.failed, found.judged.commonest) == (9, "TimeoutError")
+    assert found.rows[-1].judged == Verdict(error="not asked, after 3 failures in a row")
+    assert "most often for TimeoutError" in table(found)
+    assert "most often for TimeoutError" in text(parse(page(found)))
+
+
+def test_a_long_reason_is_cut(server: Server) -> None:
+    server.say = lambda request: Reply(json.dumps(GOOD | {"reason": "so " * 1000}))
+    assert len(tiny().verdict(row()).reason) == REASON
+
+
 def test_interrupted_what_was_judged_is_told(server: Server, before: Report) -> None:
     server.say = lambda request: verdict(True, True)
 
@@ -344,6 +372,12 @@ def test_the_command_asks_the_judge(
     assert written["judged"]["model"] == "openai:tiny"
     answered = [held for held in written["per_question"] if held["answered"]]
     assert written["judged"]["questions"] == len(answered) == len(server.requests) > 0
+
+    server.say = lambda request: Reply("boom", 401)
+    assert main(["eval", *given]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("beleg: the judge gave no verdict at all: ")
+    assert said.endswith("AuthenticationError (401)\n")
 
     asked = len(server.requests)
     assert main(["eval", f"{tmp_path}/q.jsonl", "--judge", "nonsense"]) == 2

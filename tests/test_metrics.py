@@ -9,6 +9,7 @@ import string
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,16 +26,20 @@ from rag.metrics import (
     answer_hit,
     auroc,
     bootstrap,
+    calibration_error_by_chance,
     citation_precision,
     citation_recall,
     expected_calibration_error,
     false_abstention,
+    grouped,
     holds,
     mean,
     normalise,
     paired_test,
+    ratio,
     reliability,
     retrieval,
+    share,
     span_units,
     supports,
     token_f1,
@@ -436,3 +441,77 @@ def test_paired_test_is_its_definition(values: list[tuple[float, float]]) -> Non
 def test_unpaired_runs_are_refused(a: list[float], b: list[float]) -> None:
     with pytest.raises(ValueError):
         paired_test(a, b)
+
+
+# ---- Shares, groups, chance ------------------------------------------------------------------
+
+Z2 = 1.959964**2
+
+
+def test_a_share_of_yes_or_no_has_wilsons_interval() -> None:
+    # All 39 right: from n / (n + z²) on. 3 of 4 by Wilson's formula: .6275 ± .3269.
+    assert share([1.0] * 39) == Interval(1.0, pytest.approx(39 / (39 + Z2), abs=1e-6), 1.0)
+    found = share([1, 1, 1, 0])
+    assert found is not None
+    assert found.value == 0.75
+    assert (found.low, found.high) == (close4(0.3006), close4(0.9544))
+    # Neither yes nor no, or shares of several: a bootstrap.
+    values = [0.0, 0.5, 1.0, 1.0]
+    assert share(values) == bootstrap(values)
+    assert share([1, 0], [2, 1]) == bootstrap([1, 0], [2, 1], statistic=ratio)
+    # Three citations in two questions, all of them exact: two trials.
+    assert share([2, 1], [2, 1]) == Interval(1.0, pytest.approx(2 / (2 + Z2), abs=1e-6), 1.0)
+    assert share([]) is None
+    with pytest.raises(ValueError, match="leave that question out"):
+        share([math.nan])
+
+
+def close4(value: float) -> Any:
+    return pytest.approx(value, abs=1e-4)
+
+
+def test_questions_count_alone_unless_enough_groups_share_them() -> None:
+    assert grouped(list("aabbccddee")) is None  # five groups
+    assert grouped(list("abcdefghij")) is None  # nothing is shared
+    numbers = grouped(list("abacdefghij"))
+    assert numbers is not None
+    assert list(numbers) == [0, 1, 0, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_groups_are_drawn_together() -> None:
+    values = np.asarray([0, 1, 1, 0, 1, 1, 1, 0, 1, 1], np.float64)
+    groups = np.repeat(np.arange(10), 20)
+    many = np.repeat(values, 20)
+    # Twenty copies of a question are one question more often.
+    alone = bootstrap(values)
+    assert alone is not None
+    assert share(many, groups=groups) == Interval(0.7, close(alone.low), close(alone.high))
+    together = bootstrap(many, groups=groups)
+    assert together is not None
+    assert together.low == pytest.approx(alone.low, abs=0.11)
+    assert together.high == pytest.approx(alone.high, abs=0.11)
+    apart = bootstrap(many)
+    assert apart is not None
+    assert together.high - together.low > 3 * (apart.high - apart.low)
+    # All right in ten groups: ten trials, however many questions.
+    sure = share(np.ones(200), groups=groups)
+    assert sure == Interval(1.0, pytest.approx(10 / (10 + Z2), abs=1e-6), 1.0)
+
+
+def test_groups_are_flipped_together() -> None:
+    # Six questions won: of six signs 2 of 64 are as far, of the two groups' 2 of 4.
+    assert paired_test([1] * 6, [0] * 6) == 2 / 64
+    assert paired_test([1] * 6, [0] * 6, groups=np.asarray([0, 0, 0, 1, 1, 1])) == 2 / 4
+
+
+def test_the_calibration_error_by_chance() -> None:
+    # One question of confidence .3 is right in 3 of 10 cases, .7 off, and else .3 off.
+    found = calibration_error_by_chance([0.3])
+    assert found is not None
+    assert found.value == pytest.approx(0.3 * 0.7 + 0.7 * 0.3, abs=0.02)
+    assert (found.low, found.high) == (close(0.3), close(0.7))
+    few, many = (calibration_error_by_chance(np.linspace(0, 1, n)) for n in (50, 800))
+    assert few is not None
+    assert many is not None
+    assert few.value == pytest.approx(4 * many.value, rel=0.15)  # as the root of their number
+    assert calibration_error_by_chance([]) is None

@@ -157,7 +157,24 @@ def test_what_is_wrong_with_a_file(tmp_path: Path) -> None:
     file.write_bytes(json.dumps(line()).encode() + b'\n{"id": "M\xfcller"}')
     assert error(file) == "q.jsonl, line 2 is not UTF-8: save it as UTF-8"
     assert "cannot be read" in error(tmp_path / "a\0b")
-    assert error(write(tmp_path / "a\nb.jsonl", [1])).startswith("a b.jsonl, line 1")
+    assert error(write(tmp_path / "a\nb.jsonl", "x")).startswith("a b.jsonl, line 1")
+
+
+def test_one_json_value_is_no_file_of_questions(tmp_path: Path) -> None:
+    for held in ([line()], json.dumps([line(), line()], indent=1)):
+        said = error(write(tmp_path / "q.json", held))
+        assert said.startswith("q.json is one JSON list: write one object a line, like {")
+        assert 'or SQuAD JSON, like {"data": [...]}' in said
+    said = error(write(tmp_path / "q.json", json.dumps(line(), indent=1)))
+    assert said.startswith("q.json is one JSON object: write one object a line")
+
+
+def test_a_question_that_cannot_be_asked_is_told_before(tmp_path: Path) -> None:
+    for question, said in (("?!", "the question is empty"), ("why " * 600, "2,000 is the most")):
+        held = line(question=question, answers=[], answerable=False)
+        (asked,) = read_questions(write(tmp_path / "q.jsonl", held)).questions
+        with pytest.raises(InputError, match=rf"q.jsonl, line 1: .*{said}"):
+            check_answers([asked], [])
 
 
 def test_a_long_value_is_shortened(tmp_path: Path) -> None:
@@ -171,7 +188,7 @@ LOADED = [Document(TEXT, "a.txt", "A"), Document("There were 5 in all: 77.", "b.
 
 
 def asked(*answers: str, **changes: Any) -> Question:
-    return Question("1", "?", "en", answers, where="q.jsonl, line 1", **changes)
+    return Question("1", "How many?", "en", answers, where="q.jsonl, line 1", **changes)
 
 
 def found(question: Question) -> list[tuple[str, str]]:
@@ -344,17 +361,25 @@ def test_the_line_of_a_question_is_that_of_its_id(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (squad(), "q.json has no question in it"),
-        (squad(qa(id=None)), "q.json, paragraph The_summit#1: id must be text"),
-        (squad(qa(id=1.5)), "q.json, paragraph The_summit#1: id must be text, not a number"),
-        (squad("q"), "q.json, paragraph The_summit#1 must be an object, not text"),
-        (squad(qa(), context=None), "q.json, paragraph The_summit#1: context must be text"),
-        (squad(qa(), context=" "), "q.json, paragraph The_summit#1: context is empty"),
-        (squad(qa(), title=""), "q.json, an article: title is empty"),
+        (squad(qa(id=None)), "q.json, line 1, paragraph The_summit#1: id must be text"),
+        (
+            squad(qa(id=1.5)),
+            "line 1, paragraph The_summit#1: id must be text, not a number",
+        ),
+        (squad("q"), "q.json, line 1, paragraph The_summit#1 must be an object, not text"),
+        (squad(qa(), context=None), "q.json, line 1, paragraph The_summit#1: context must be text"),
+        (squad(qa(), context=" "), "q.json, line 1, paragraph The_summit#1: context is empty"),
+        (squad(qa(), title=""), "q.json, line 1, an article: title is empty"),
         ({"data": {}}, "q.json: data must be a list, not an object"),
         ({"data": [], "more": 1}, 'q.json: unknown key "more": known are version, data'),
         ({"data": [{"id": "a"}]}, 'q.json, an article: unknown key "id"'),
         ({"data": [{"title": "T"}]}, "q.json, article T: paragraphs must be a list"),
         ({"data": [{"paragraphs": [1]}]}, "q.json, paragraph q#1 must be an object"),
+        (
+            '{"data": [{"title": "T",\n "paragraphs": [\n{"context": "A."}]}]}',
+            "q.json, line 3, paragraph T#1: qas must be a list",
+        ),
+        ('{"data": [{"title": 1,\n "paragraphs": []}]}', "q.json, line 2, an article: title must"),
         ('{"data":\n[1,]}', "q.json, line 2 is not JSON ("),
         ('{"data": [], "data": []}', 'q.json is not JSON (the key "data" stands twice)'),
         ('{"data": ' + 100_000 * "[", "q.json is not JSON (nested too deeply)"),
@@ -362,6 +387,17 @@ def test_the_line_of_a_question_is_that_of_its_id(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_with_squad(tmp_path: Path, content: object, said: str) -> None:
     assert said in error(write(tmp_path / "q.json", content))
+
+
+def test_the_keys_of_squad_may_be_in_any_order(tmp_path: Path) -> None:
+    held = squad(qa())
+    assert isinstance(held, dict)
+    for value in (dict(reversed(held.items())), {"data": held["data"]}):
+        for indent in (None, 1):
+            text = json.dumps(value, indent=indent)
+            assert len(read_questions(write(tmp_path / "q.json", text)).questions) == 1
+    other = json.dumps({"title": "T"} | held, indent=1)
+    assert 'q.json: unknown key "title"' in error(write(tmp_path / "q.json", other))
 
 
 def test_json_lines_after_squad_are_another_format(tmp_path: Path) -> None:

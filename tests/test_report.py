@@ -13,7 +13,8 @@ from lxml import etree
 
 from rag.report import ERROR, SCORES, STAGES, UNANSWERABLE, Cited, Report, Row, compare
 from tests.test_render import HOSTILE
-from ui.report import FAILURES, GROUPS, page
+from ui.evaluate import table
+from ui.report import FAILURES, GROUPS, QUESTION, page
 
 SETTINGS = {"encoder": "an-encoder", "threshold": 0.3, "documents": 2, "passages": 40}
 TAGS = set(
@@ -159,11 +160,11 @@ def test_figures_are_told_in_words_too() -> None:
         for key in svg.get("aria-labelledby").split():
             assert text(next(svg.iterfind(f".//*[@id='{key}']"))).strip()
         assert svg.getparent().find(".//table") is not None
-    for table in tree.iter("table"):
-        heads = table.findall("thead/tr/th")
+    for listed in tree.iter("table"):
+        heads = listed.findall("thead/tr/th")
         assert heads
         assert all(head.get("scope") == "col" for head in heads)
-        for line in table.findall("tbody/tr"):
+        for line in listed.findall("tbody/tr"):
             assert line[0].get("scope") == "row"
             assert len(line) == len(heads)
     labels = {label.get("for") for label in tree.iter("label")}
@@ -211,6 +212,155 @@ def test_two_runs_side_by_side() -> None:
     said = text(parse(page(after, compare(before, after))))
     assert "Questions in both runs: 3" in said
     assert "Questions won: 1, lost: 1." in said
+
+
+def by_hand(*hits: int) -> Report:
+    """Rows with these values for what is found and answered; a second each, the last two."""
+    scores = dict.fromkeys(SCORES)
+    rows = [
+        row(
+            n,
+            scores=scores
+            | {key: float(hit) for key in ("recall@5", "answer_hit@1")}
+            | {"answered_rate": 1.0},
+            correct=bool(hit),
+            confidence=0.95 if hit else 0.2,
+            stage=None if hit else STAGES[2],
+            answer=f"said {n} {hit}",
+            seconds=2.0 if n == len(hits) - 1 else 1.0,
+            document=f"{n % 2}.txt",
+        )
+        for n, hit in enumerate(hits)
+    ]
+    return Report.of(rows, SETTINGS | {"date": "yesterday"})
+
+
+def cells(tree: Any, name: str) -> list[str]:
+    """The cells of the first row of a table that begins with that name."""
+    rows = (line for line in tree.iter("tr") if text(line[0]) == name)
+    return [text(cell) for cell in next(rows)]
+
+
+def test_figures_of_the_page_by_hand() -> None:
+    # 3 of 4: Wilson's interval is .3006 to .9544.
+    tree = parse(page(by_hand(1, 1, 0, 1)))
+    cards = (div for div in tree.iter("div") if div.get("class") == "card")
+    card = next(c for c in cards if text(c).startswith("answer_hit@1"))
+    assert text(card.find("b")) == "0.750"
+    assert text(card.find("small")).startswith("[0.301, 0.954]")
+    assert cells(tree, "recall@5")[:3] == ["recall@5", "0.750", "[0.301, 0.954]"]
+    assert cells(tree, "5")[:3] == ["5", "0.750", "[0.301, 0.954]"]
+    (whisker,) = (line for line in tree.iter("line") if line.get("class") == "spread")
+    # Shares go up from 200 to 14.
+    assert float(whisker.get("y1")) == pytest.approx(200 - 0.3006 * 186, abs=0.1)
+    assert float(whisker.get("y2")) == pytest.approx(200 - 0.9544 * 186, abs=0.1)
+    dots = {text(dot): dot for dot in tree.iter("circle") if dot.get("class") == "dot"}
+    wrong = dots["1 questions: confidence 0.20, right 0%"]
+    assert (wrong.get("cx"), wrong.get("cy")) == (str(round(40 + 0.2 * 326, 1)), "200.0")
+    right = dots["3 questions: confidence 0.95, right 100%"]
+    assert (right.get("cx"), right.get("cy")) == (str(round(40 + 0.95 * 326, 1)), "14.0")
+    bars = {text(bar): bar for bar in tree.iter("rect") if bar.get("class") == "area"}
+    assert float(bars["3 questions: 1 to 1.08 s"].get("height")) == 186
+    assert float(bars["1 questions: 1.92 to 2 s"].get("height")) == 62
+    # Of 1.txt both are right: Wilson's interval is .342 to 1.
+    share = next(line for line in tree.iter("tr") if text(line[0]) == "1.txt")[2].find("svg")
+    assert share.find("rect").get("width") == "100.0"
+    assert share.find("path").get("d") == "M34.2 5H100.0"
+    share = next(line for line in tree.iter("tr") if text(line[0]) == "0.txt")[2].find("svg")
+    assert share.find("rect").get("width") == "50.0"
+
+
+def test_figures_of_two_runs_by_hand() -> None:
+    before, after = by_hand(0, 0, 1, 0), by_hand(1, 1, 0, 1)
+    found = compare(before, after)
+    tree, said = parse(page(after, found)), table(after, found)
+    assert cells(tree, "answer_hit@1")[:1] == ["answer_hit@1"]
+    row = next(
+        line for line in tree.iter("tr") if text(line[0]) == "answer_hit@1" and len(line) == 5
+    )
+    shown = [text(cell) for cell in row]
+    # Differences 1, 1, -1, 1: 10 of 16 flips are at least 2 off.
+    assert shown[1:3] == ["0.250", "0.750"]
+    assert shown[3].startswith("+0.500 [-0.500, +1.000]")
+    assert shown[4] == "0.625"
+    lines = [line.split() for line in said.splitlines()]
+    assert "answer_hit@1 0.250 0.750 +0.500 -0.500 – +1.000 0.625".split() in lines
+    assert "recall@5 0.750 0.301 – 0.954".split() in [line[:5] for line in lines]
+    changed = [d for d in found.differences if d.metric == "seconds_per_question"]
+    assert (changed[0].before, changed[0].after, changed[0].p) == (1.0, 1.0, None)
+    for told in (said, text(tree)):
+        assert "The earlier run: date yesterday, encoder an-encoder, threshold 0.3" in told
+        assert "a small p will come by chance" in " ".join(told.split())
+        assert "seconds_p95 (less is better)" in told
+        for n, hit in enumerate((1, 1, 0, 1)):
+            assert f"said {n} {hit}" in told
+            assert f"said {n} {1 - hit}" in told
+
+
+def test_other_questions_under_the_same_ids_are_told() -> None:
+    before = by_hand(0, 0, 1, 0)
+    rows = before.rows
+    other = (
+        replace(rows[0], question="Who?"),
+        replace(rows[1], gold=("Bonn",)),
+        replace(rows[2], answerable=False),
+        rows[3],
+    )
+    found = compare(replace(before, rows=other, interrupted=True), before)
+    assert (found.altered, found.interrupted) == (3, True)
+    for told in (table(before, found), text(parse(page(before, found)))):
+        assert "It was interrupted. It asks 3 of the questions otherwise" in told
+    assert found.to_json()["altered"] == 3
+
+
+def test_questions_of_a_title_are_one_piece_of_evidence() -> None:
+    def asked(*titles: str) -> Report:
+        scores = dict.fromkeys(SCORES)
+        rows = [
+            row(n, title=title, scores=scores | {"recall@5": float(title in "abcdefg")})
+            for n, title in enumerate(titles)
+        ]
+        return Report.of(rows, SETTINGS)
+
+    def width(report: Report) -> float:
+        found = report.metrics["recall@5"]
+        assert found is not None
+        return found.high - found.low
+
+    many, apart = asked(*"abcdefghij" * 20), asked(*(str(n) for n in range(200)))
+    assert width(many) > 0.4
+    assert width(apart) < 0.1
+    better = replace(many, rows=tuple(
+        replace(r, scores=r.scores | {"recall@5": 1.0}) for r in many.rows))  # fmt: skip
+    (changed,) = (d for d in compare(many, better).differences if d.metric == "recall@5")
+    # Three titles of ten changed, alike: 2 of 8 flips.
+    assert changed.p == 2 / 8
+    for told in (table(many), text(parse(page(many)))):
+        assert "the questions of a title are drawn together" in " ".join(told.split())
+
+
+def test_long_questions_are_shortened_where_they_are_listed() -> None:
+    long = "Wovon handelt das? " * 60
+    tree = parse(page(Report.of([row(question=long, stage=STAGES[1])], SETTINGS)))
+    (summary,) = (s for s in tree.iter("summary") if s.find("bdi") is not None)
+    assert len(text(summary.find("bdi"))) == QUESTION
+    assert long in text(tree)
+
+
+def test_the_last_bar_says_what_it_gathers() -> None:
+    quick = [row(n, seconds=1.0) for n in range(40)]
+    tree = parse(page(Report.of([*quick, row(99, seconds=9.0)], SETTINGS)))
+    assert "2 s or more" in [text(label) for label in tree.iter("text")]
+    assert "The last bar also holds 1 of over 2 s." in text(tree)
+    assert "or more" not in page(Report.of(quick, SETTINGS))
+
+
+def test_the_label_of_the_threshold_stands_off_the_curve() -> None:
+    # All are right: the curve is flat at the top.
+    rows = [row(n, confidence=0.2 + n / 20) for n in range(10)]
+    tree = parse(page(Report.of(rows, SETTINGS)))
+    (label,) = (t for t in tree.iter("text") if text(t).startswith("threshold"))
+    assert float(label.get("y")) > 180
 
 
 @pytest.mark.parametrize("width", [400, 1600])

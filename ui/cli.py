@@ -171,8 +171,13 @@ def _open(
         if options.paths or not documents:
             documents = list(load_all(options.paths or [EXAMPLE], urls=True, on_skip=_warn))
         check(documents)
-        return Chatbot.from_documents(documents, model=options.model)
-    bot = Chatbot.open(options.index, model=options.model)
+        bot = Chatbot.from_documents(documents, model=options.model)
+    else:
+        bot = Chatbot.open(options.index, model=options.model)
+    if bot.ranker.notice:
+        _warn(bot.ranker.notice)
+    if options.index is None:
+        return bot
     if options.paths:
         bot = bot.fork()
         bot.add(options.paths, urls=True, on_skip=_warn)

@@ -15,16 +15,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from index.errors import InputError
 from rag.calibrate import Fit, cases, check_enough, fit
-from rag.config import save_calibration
+from rag.config import fingerprint, save_calibration, settings_file
 from rag.evaluate import evaluate
 from rag.judge import Judge, judge
 from rag.metrics import Interval
 from rag.questions import Question, QuestionSet, check_answers, read_questions, transfer
 from rag.report import (
+    INTERVALS,
     JUDGED,
     LESS_IS_BETTER,
     METRICS,
@@ -39,6 +41,7 @@ from rag.report import (
     falls_short,
 )
 from ui.render import plain
+from ui.words import BY_KEYWORDS, PAIRED, earlier, effects, named
 
 if TYPE_CHECKING:
     from index.types import Document
@@ -46,8 +49,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-GROUPS, FAILURES, IDS = 10, 5, 20
-"""How many groups of a breakdown, failures, and ids of questions the terminal shows."""
+GROUPS, FAILURES, CHANGED = 10, 5, 5
+"""How many groups of a breakdown, failures, and questions won or lost the terminal shows."""
 COLUMNS = ("recall@5", "answer_hit@1", "false_abstention", "unanswerable_abstention")
 """The measures of a breakdown that the terminal shows."""
 
@@ -84,17 +87,19 @@ def run(
     comparison = None
     if before is not None and _ids(before.rows) & _ids(report.rows):
         comparison = compare(before, report)
+        if comparison.altered:
+            warn(f"{options.compare} asks {comparison.altered} of these questions otherwise")
     say(table(report, comparison))
-    if options.json:
-        _write(options.json, json.dumps(report.to_json(), ensure_ascii=False, indent=1) + "\n")
-    if options.html:
-        from ui.report import page
-
-        _write(options.html, page(report, comparison))
+    judged = report.judged
+    if judged and judged.questions and judged.failed == judged.questions:
+        warn(f"the judge gave no verdict at all: {judged.commonest}")
+    _save(options, report, comparison)
     if options.calibrate and not report.interrupted:
+        say("\nAll figures above are from before the calibration.")
         fitted = _calibrate(bot, questions, report)
+        _save(options, report, comparison, fitted)
         say(f"\n{plain(_calibration(fitted, bot.index.encoder.name))}")
-        say(f"written to {save_calibration(bot.index.encoder.name, fitted.calibration)}")
+        say(_keep(bot, fitted))
     short = list(_short(report, options.fail_under))
     for line in short:
         warn(line)
@@ -202,6 +207,35 @@ def _calibrate(bot: Chatbot, questions: Sequence[Question], report: Report) -> F
     return fit(found, bot.ranker)
 
 
+def _keep(bot: Chatbot, fitted: Fit) -> str:
+    """Write a calibration that is worth it; says whether, and how to undo that."""
+    encoder = bot.index.encoder
+    if not fitted.better:
+        return f"not written to {settings_file()}: it makes nothing better on questions left out"
+    held = replace(fitted.calibration, fitted_on=fingerprint(encoder))
+    file = save_calibration(encoder.name, held)
+    return f"written to {file}; to undo it, remove {encoder.name!r} under calibration there"
+
+
+def _save(
+    options: argparse.Namespace,
+    report: Report,
+    comparison: Comparison | None,
+    fitted: Fit | None = None,
+) -> None:
+    """Write the files asked for; before a calibration too, which may yet fail."""
+    if options.json:
+        held = report.to_json() | {
+            "comparison": comparison.to_json() if comparison else None,
+            "calibration": fitted.to_json() if fitted else None,
+        }
+        _write(options.json, json.dumps(held, ensure_ascii=False, indent=1) + "\n")
+    if options.html:
+        from ui.report import page
+
+        _write(options.html, page(report, comparison, fitted))
+
+
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -255,6 +289,8 @@ def _heading(report: Report) -> str:
         lines.append("Interrupted: this is what was done so far.")
     if errors := sum(bool(row.error) for row in report.rows):
         lines.append(f"Raised an error: {errors}")
+    if keywords := sum(row.by_keywords for row in report.rows):
+        lines.append(f"{BY_KEYWORDS}: {keywords}")
     return "\n".join(lines)
 
 
@@ -264,7 +300,7 @@ def _measures(report: Report) -> str:
         if found is not None:
             rows.append([name, *_shown(found), METRICS[name]])
     missing = [name for name, found in report.metrics.items() if found is None]
-    text = _columns(rows, left={0, 3})
+    text = f"{_columns(rows, left={0, 3})}\n\n{fill(INTERVALS, 100)}"
     return f"{text}\n\nDoes not apply: {', '.join(missing)}" if missing else text
 
 
@@ -309,6 +345,7 @@ def _judged(judged: Judged) -> str:
     return (
         f"{_columns(rows, left={0, 3})}\n\nA language model's opinion of"
         f" {judged.questions} answers; no verdict came on {judged.failed}"
+        + (f", most often for {judged.commonest}" if judged.commonest else "")
     )
 
 
@@ -318,42 +355,42 @@ def _shown(found: Interval | None) -> tuple[str, str]:
 
 
 def _comparison(comparison: Comparison) -> str:
-    rows = [["compared", "before", "after", "difference", "p"]]
+    rows = [["compared", "before", "after", "difference", "95 % interval", "p"]]
     rows += [
-        [d.metric, f"{d.before:.3f}", f"{d.after:.3f}", f"{d.after - d.before:+.3f}", f"{d.p:.3f}"]
+        [
+            named(d.metric),
+            f"{d.before:.3f}",
+            f"{d.after:.3f}",
+            f"{d.change.value:+.3f}",
+            f"{d.change.low:+.3f} – {d.change.high:+.3f}",
+            "–" if d.p is None else f"{d.p:.3f}",
+        ]
         for d in comparison.differences
     ]
-    lines = [_columns(rows, left={0}), "", f"Questions in both runs: {comparison.shared}"]
-    for name, ids in (("won", comparison.won), ("lost", comparison.lost)):
-        shown = ", ".join(_short_line(key, 30) for key in ids[:IDS])
-        more = f" and {len(ids) - IDS} more" if len(ids) > IDS else ""
-        lines.append(f"{name} {len(ids)}{': ' if ids else ''}{shown}{more}")
+    lines = [earlier(comparison), "", _columns(rows, left={0}), "", fill(PAIRED, 100)]
+    lines.append(f"Questions in both runs: {comparison.shared}")
+    for name, pairs in (("won", comparison.won), ("lost", comparison.lost)):
+        lines.append(f"{name} {len(pairs)}{':' if pairs else ''}")
+        for before, after in pairs[:CHANGED]:
+            lines.append(f"  {_short_line(after.id, 30)}: {_short_line(after.question)}")
+            lines += [
+                f"    {when}: {_short_line(row.answer or row.error)}"
+                for when, row in (("before", before), ("after", after))
+            ]
+        if len(pairs) > CHANGED:
+            lines.append(f"  and {len(pairs) - CHANGED} more")
     return "\n".join(lines)
 
 
 def _calibration(fitted: Fit, encoder: str) -> str:
-    rows = [
-        ["calibrated, by folds", "value", ""],
-        [
-            "calibration_error",
-            f"{fitted.calibration_error:.3f}",
-            f"before: {fitted.error_before:.3f}",
-        ],
-        ["false_abstention", f"{fitted.false_abstention:.3f}", METRICS["false_abstention"]],
-        [
-            "unanswerable_abstention",
-            f"{fitted.unanswerable_abstention:.3f}",
-            METRICS["unanswerable_abstention"],
-        ],
-    ]
-    rows += [
-        [f"  {kind}", f"{share:.3f}", f"abstained, of {fitted.questions[kind]}"]
-        for kind, share in fitted.abstention.items()
-    ]
+    rows = [["calibration", "before", "95 % interval", "after", "95 % interval"]]
+    rows += [[name, *_shown(before), *_shown(after)] for name, before, after in effects(fitted)]
+    left_out = f"\nLeft out, answered by keywords: {fitted.left_out}" if fitted.left_out else ""
     held = fitted.calibration
     return (
-        f"{_columns(rows, left={0, 2})}\n\nFor the encoder {encoder}: threshold"
-        f" {held.threshold:.4g}, slope {held.slope:.4g}, intercept {held.intercept:.4g}"
+        f"{_columns(rows, left={0})}\n\nAfter: of questions that it was not fitted on, by folds."
+        f"{left_out}\nFor the encoder {encoder}: threshold {held.threshold:.4g}, slope"
+        f" {held.slope:.4g}, intercept {held.intercept:.4g}"
     )
 
 

@@ -23,7 +23,9 @@ LATENCY_BINS = 24
 def plots(report: Report) -> Iterator[str]:
     """Those that apply, each a figure with its numbers as a table."""
     yield _recall(report)
-    judged = [(row.confidence, row.correct) for row in report.rows if row.answered is not None]
+    # Shares of keywords are no chances, and have another threshold.
+    asked = [row for row in report.rows if row.answered is not None and not row.by_keywords]
+    judged = [(row.confidence, row.correct) for row in asked]
     # What has no candidate, or none that is known, is never answered.
     known = [(c, k) for c, k in judged if c is not None and k is not None]
     if known:
@@ -71,12 +73,13 @@ def _abstention(sure: Sequence[float], right: Sequence[bool], report: Report) ->
     if isinstance(cut, (int, float)) and (thresholds >= cut).any():
         x, y = (float(column[thresholds >= cut][-1]) for column in (answered, correct))
         text += f" The one in use, {cut:g}, answers {x:.1%}, of which {y:.1%} are right."
-        label_above = y < 0.5
+        # The label stands at the edge that is farther off, where no curve runs.
+        edge, anchor = 0.04 if y > 0.5 else 0.92, "end" if x > 0.5 else "start"
         body.append(f'<circle class="chosen" cx="{_x(x)}" cy="{_y(y)}" r="6"/>')
+        body.append(f'<path class="dash" d="M{_x(x)} {_y(y)}V{_y(edge)}"/>')
         body.append(
-            f'<text class="value" x="{min(_x(x), WIDTH - 60)}"'
-            f' y="{_y(y) + (-14 if label_above else 24)}" text-anchor="middle">'
-            f"threshold {cut:g}</text>"
+            f'<text class="value" x="{_x(x) + (-6 if anchor == "end" else 6)}" y="{_y(edge)}"'
+            f' text-anchor="{anchor}">threshold {cut:g}</text>'
         )
     picked = np.unique(np.linspace(0, len(thresholds) - 1, 11).astype(int))
     rows = [[f"{thresholds[i]:.3f}", f"{answered[i]:.1%}", f"{correct[i]:.1%}"] for i in picked]
@@ -122,14 +125,16 @@ def _latency(seconds: Sequence[float]) -> str:
     # A few slow questions would press all others into one bar.
     top = max(min(max(seconds), 2 * late), 1e-9)
     counts, edges = np.histogram(np.minimum(seconds, top), LATENCY_BINS, (0, top))
-    body = [_frame([(x, f"{x * top:.3g} s") for x in (0.0, 0.5, 1.0)], "", up=False)]
+    above = sum(value > top for value in seconds)
+    more = " or more" if above else ""
+    ticks = [(0.0, "0 s"), (0.5, f"{top / 2:.3g} s"), (1.0, f"{top:.3g} s{more}")]
+    body = [_frame(ticks, "", up=False)]
     for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
         width, height = _x(right / top) - _x(left / top) - 1, count / counts.max()
-        more = " or more" if right == edges[-1] and max(seconds) > top else ""
         body.append(
             f'<rect class="area" x="{_x(left / top)}" y="{_y(height)}" width="{width:.1f}"'
             f' height="{_y(0) - _y(height):.1f}"><title>{count} questions: {left:.3g} to'
-            f" {right:.3g} s{more}</title></rect>"
+            f" {right:.3g} s{more if right == edges[-1] else ''}</title></rect>"
         )
     for value, name in ((median, "median"), (late, "95 %")):
         x = _x(value / top)
@@ -141,13 +146,14 @@ def _latency(seconds: Sequence[float]) -> str:
             f' text-anchor="{anchor}">{name} {value:.3g} s</text>'
         )
     rows = [
-        [f"{left:.3g} – {right:.3g} s", int(count)]
+        [f"{left:.3g} – {right:.3g} s{more if right == edges[-1] else ''}", int(count)]
         for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True)
         if count
     ]
     return _plot(
         "Seconds for a question",
-        f"How many questions took how long; {figure(max(seconds))} s at most.",
+        f"How many questions took how long; {figure(max(seconds))} s at most."
+        + (f" The last bar also holds {above} of over {top:.3g} s." if above else ""),
         "".join(body),
         table(["seconds", "questions"], ["", "number"], rows),
     )

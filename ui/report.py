@@ -11,7 +11,10 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from rag.calibrate import Fit
 from rag.report import (
+    CHANCE,
+    INTERVALS,
     JUDGED,
     LESS_IS_BETTER,
     METRICS,
@@ -26,6 +29,7 @@ from rag.report import (
 )
 from ui.markup import bar, between, breakable, figure, interval_bar, safe, table
 from ui.plots import plots
+from ui.words import BY_KEYWORDS, PAIRED, earlier, effects, named
 
 HEADLINES = (
     "answer_hit@1", "recall@5", "citation_precision", "citations_exact", "false_abstention",
@@ -33,7 +37,9 @@ HEADLINES = (
 )  # fmt: skip
 SEARCHED = ("recall@1", "recall@5", "recall@20", "mrr", "ndcg@10")
 """The headlines where no question was answered, only searched for."""
-BARS = ("answer_hit@1", "recall@5")
+BARS = ("answer_hit@1", "recall@5", "false_abstention", "unanswerable_abstention")
+QUESTION = 200
+"""How much of a question stands in a list; the whole one is within."""
 GROUPS, FAILURES = 12, 500
 """How many groups of a breakdown are shown at once, and how many failures at all."""
 
@@ -57,7 +63,7 @@ p { margin: 0 0 8px; max-width: 75ch; }
 .grid { display: grid; gap: 16px;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); }
 .tables { align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); }
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 560px), 1fr)); }
 .wide { grid-column: 1 / -1; }
 .narrow { max-width: 760px; }
 .card + p { margin-top: 12px; }
@@ -78,7 +84,7 @@ svg .value { fill: var(--ink); font-weight: 600; paint-order: stroke; stroke: va
 .line { stroke: var(--mark); stroke-width: 2; fill: none; }
 .dot { fill: var(--mark); stroke: var(--card); }
 .area { fill: var(--fill); }
-.spread { stroke: var(--mark); stroke-width: 1.5; }
+line.spread { stroke: var(--mark); stroke-width: 1.5; }
 .chosen { fill: none; stroke: var(--alarm); stroke-width: 2.5; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
@@ -89,6 +95,8 @@ thead th { border-top: 0; color: var(--soft); font-weight: 500; overflow-wrap: n
 tbody th { font-weight: 500; min-width: 7em; }
 tr > :last-child { padding-right: 0; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.label { display: none; }
+.wide .bar { width: 20%; }
 .bar { min-width: 64px; width: 27%; font-variant-numeric: tabular-nums; }
 .bar svg { height: 10px; margin: 2px 0 0; background: var(--page); border-radius: 3px; }
 .bar .good { fill: var(--good); }
@@ -109,10 +117,10 @@ figure details, section > details { margin-top: 8px; }
   margin: 0 0 8px; padding: 10px 14px; }
 .failure summary .stage { cursor: inherit; color: var(--alarm); margin-right: 6px;
   white-space: nowrap; font-size: .8rem; padding: 1px 9px; }
-.failure dl { display: grid; grid-template-columns: minmax(72px, max-content) minmax(0, 1fr);
+dl { display: grid; grid-template-columns: minmax(72px, max-content) minmax(0, 1fr);
   gap: 6px 16px; margin: 12px 0 4px; font-size: .9375rem; }
-.failure dt { color: var(--soft); }
-.failure dd { margin: 0; min-width: 0; }
+dt { color: var(--soft); }
+dd { margin: 0; min-width: 0; }
 blockquote { margin: 0 0 8px; padding-left: 10px; border-left: 3px solid var(--mark);
   white-space: pre-line; }
 @media (max-width: 480px) { .cards { grid-template-columns: 1fr 1fr; }
@@ -122,16 +130,21 @@ blockquote { margin: 0 0 8px; padding-left: 10px; border-left: 3px solid var(--m
   .wide tbody th { min-width: 8.5em; }
   .bar { min-width: 48px; }
   .narrow .bar { width: 30%; }
+  .spread { display: block; }
+  .bars thead { display: none; }
+  .bars tbody tr { display: grid; grid-template-columns: 1fr 1fr; }
+  .bars .bar { width: auto; border: 0; padding-top: 0; }
+  .label { display: block; }
   .told tr { display: grid; grid-template-columns: minmax(0, 1fr) 4em 8.5em; }
   .told thead th:last-child { display: none; }
   .told td:last-child { grid-column: 1 / -1; border-top: 0; padding-top: 0;
     color: var(--soft); }
-  .failure dl { grid-template-columns: minmax(0, 1fr); gap: 0; }
-  .failure dd { margin-bottom: 8px; } }
+  dl { grid-template-columns: minmax(0, 1fr); gap: 0; }
+  dd { margin-bottom: 8px; } }
 """
 
 
-def page(report: Report, comparison: Comparison | None = None) -> str:
+def page(report: Report, comparison: Comparison | None = None, fitted: Fit | None = None) -> str:
     """The report as an HTML page, well-formed XML too."""
     lost = failures(report.rows)
     sections = [
@@ -140,7 +153,8 @@ def page(report: Report, comparison: Comparison | None = None) -> str:
         _section("What became of the questions", _outcomes(report.rows)),
         _section("Plots", f'<div class="grid">{"".join(plots(report))}</div>'),
         _section("Breakdown", _breakdowns(report)),
-        _section("Compared with the earlier run", _compared(report, comparison)),
+        _section("Compared with the earlier run", _compared(comparison)),
+        _section("Calibration", _calibrated(fitted)),
         _section("Questions lost", _failures(lost)),
         _section("All measures", _measures(report)),
         _section("Judged by a language model", _judged(report)),
@@ -175,9 +189,9 @@ def _head(report: Report) -> str:
         lines.append('<p class="alarm">Interrupted: this is what was done so far.</p>')
     if errors := sum(bool(row.error) for row in report.rows):
         lines.append(f'<p class="alarm">Raised an error: {errors}</p>')
-    lines.append(
-        '<p class="soft">In brackets: 95 % confidence intervals, by bootstrap over questions.</p>'
-    )
+    if keywords := sum(row.by_keywords for row in report.rows):
+        lines.append(f'<p class="alarm">{BY_KEYWORDS}: {keywords}</p>')
+    lines.append(f'<p class="soft">In brackets: confidence intervals. {INTERVALS}</p>')
     return f"<header>{''.join(lines)}</header>"
 
 
@@ -186,6 +200,9 @@ def _cards(report: Report) -> str:
     for name in HEADLINES if report.metrics["answered_rate"] else SEARCHED:
         if found := report.metrics[name]:
             less = " Less is better." if name in LESS_IS_BETTER else ""
+            chance = report.metrics[CHANCE]
+            if name == "calibration_error" and chance:
+                less += f" By chance alone: {figure(chance.value)} {between(chance)}."
             cards.append(
                 f'<div class="card"><span>{breakable(name)}</span><b>{figure(found.value)}</b>'
                 f"<small>{between(found)}<br/>{METRICS[name]}.{less}</small></div>"
@@ -216,7 +233,7 @@ def _measures(report: Report) -> str:
     body = []
     for name, found in report.metrics.items():
         value, spread = (figure(found.value), between(found)) if found else ("–", "does not apply")
-        body.append([name, value, spread, METRICS[name]])
+        body.append([named(name), value, spread, METRICS[name]])
     return f'<div class="card told">{_told("measure", body)}</div>'
 
 
@@ -235,14 +252,16 @@ def _judged(report: Report) -> str:
     ]
     found = ((row, row.judged) for row in report.rows if row.judged)
     doubted = [(row, said) for row, said in found if False in (said.faithful, said.answers)]
+    often = f", most often for {safe(judged.commonest)}" if judged.commonest else ""
     items = "".join(
-        f"<li><bdi>{safe(row.question)}</bdi> <small>{safe(row.id)}</small>: {_verdict(said)}</li>"
+        f"<li><bdi>{_short(row.question)}</bdi> <small>{safe(row.id)}</small>:"
+        f" {_verdict(said)}</li>"
         for row, said in doubted
     )
     more = f"<details><summary>{len(doubted)} doubted</summary><ul>{items}</ul></details>"
     return (
         f'<p class="soft">The opinion of {safe(judged.model)} on {judged.questions} answers, not'
-        f" a measurement; no verdict came on {judged.failed}.</p>"
+        f" a measurement; no verdict came on {judged.failed}{often}.</p>"
         f'<div class="card told">{_told("judged", body)}</div>{more if doubted else ""}'
     )
 
@@ -268,15 +287,18 @@ def _breakdowns(report: Report) -> str:
         f"{_breakdown(name.replace('_', ' '), several[name])}</div>"
         for name in sorted(several, key="document".__eq__)
     ]
-    return f'<div class="grid tables">{"".join(cards)}</div>' if cards else ""
+    note = '<p class="soft">Of false_abstention less is better, of the others more.</p>'
+    return f'{note}<div class="grid tables bars">{"".join(cards)}</div>' if cards else ""
 
 
 def _breakdown(name: str, groups: Sequence[Group]) -> str:
     shown = [metric for metric in BARS if any(group.metrics[metric] for group in groups)]
 
     def worst(group: Group) -> float:
-        found = [group.metrics[metric] for metric in shown]
-        return min((interval.value for interval in found if interval), default=math.inf)
+        # Of two unanswerable questions one is soon answered: that makes no group the worst.
+        found = [(group.metrics[metric], metric in LESS_IS_BETTER) for metric in shown[:2]]
+        shares = [(1 - held.value if less else held.value) for held, less in found if held]
+        return min(shares, default=math.inf)
 
     if len(groups) > GROUPS:
         groups = sorted(groups, key=worst)
@@ -284,7 +306,11 @@ def _breakdown(name: str, groups: Sequence[Group]) -> str:
         [
             group.name,
             group.questions,
-            *(interval_bar(group.metrics[metric]) for metric in shown),
+            *(
+                f'<small class="label">{breakable(metric)}</small>'
+                f"{interval_bar(group.metrics[metric])}"
+                for metric in shown
+            ),
         ]
         for group in groups
     ]
@@ -328,6 +354,7 @@ def _failure(row: Row) -> str:
     number = STAGES.index(row.stage or "")
     rank = "beyond the passages searched" if row.rank is None else str(row.rank)
     entries = [
+        ("question", safe(row.question) if len(row.question) > QUESTION else ""),
         ("gold", "<br/>".join(map(safe, row.gold)) or "the documents do not say"),
         ("error", safe(row.error)),
         ("answer", safe(row.answer)),
@@ -343,7 +370,7 @@ def _failure(row: Row) -> str:
     listed = "".join(f'<dt>{name}</dt><dd dir="auto">{text}</dd>' for name, text in entries if text)
     return (
         f'<details class="failure stage{number}"><summary><span class="stage">{row.stage}</span>'
-        f'<bdi lang="{safe(row.language)}">{safe(row.question)}</bdi></summary>'
+        f'<bdi lang="{safe(row.language)}">{_short(row.question)}</bdi></summary>'
         f"<dl>{listed}</dl></details>"
     )
 
@@ -357,38 +384,73 @@ def _quote(cited: Cited) -> str:
     )
 
 
-def _compared(report: Report, comparison: Comparison | None) -> str:
+def _compared(comparison: Comparison | None) -> str:
     if comparison is None:
         return ""
     body = [
         [
-            d.metric,
+            named(d.metric),
             f"{d.before:.3f}",
             f"{d.after:.3f}",
-            f"{d.after - d.before:+.3f}",
-            f"{d.p:.3f}",
+            f'{d.change.value:+.3f} <small class="spread">[{d.change.low:+.3f},'
+            f" {d.change.high:+.3f}]</small>",
+            "–" if d.p is None else f"{d.p:.3f}",
         ]
         for d in comparison.differences
     ]
     listed = table(["measure", "before", "now", "difference", "p"], ["", *4 * ["number"]], body)
-    rows = {row.id: row for row in report.rows}
     lists = "".join(
-        f"<details><summary>{len(ids)} {name}</summary>"
-        f"<ul>{''.join(_changed(rows[key]) for key in ids)}</ul></details>"
-        for name, ids in (("won", comparison.won), ("lost", comparison.lost))
-        if ids
+        f"<details><summary>{len(pairs)} {name}</summary>"
+        f"<ul>{''.join(_changed(*pair) for pair in pairs)}</ul></details>"
+        for name, pairs in (("won", comparison.won), ("lost", comparison.lost))
+        if pairs
     )
+    kind = "alarm" if comparison.altered or comparison.interrupted else "soft"
     return (
-        f'<p class="soft">Questions in both runs: {comparison.shared}. p: paired randomisation'
-        " test, two-sided, each measure by itself; among many, a small p will come by"
-        f' chance.</p><div class="card narrow">{listed}</div>'
+        f'<p class="{kind}">{safe(earlier(comparison))}</p>'
+        f'<p class="soft">Questions in both runs: {comparison.shared}. {PAIRED}</p>'
+        f'<div class="card narrow">{listed}</div>'
         f"<p>Questions won: {len(comparison.won)}, lost: {len(comparison.lost)}.</p>{lists}"
     )
 
 
-def _changed(row: Row) -> str:
-    stage = f" <small>{row.stage}</small>" if row.stage else ""
-    return f"<li><bdi>{safe(row.question)}</bdi> <small>{safe(row.id)}</small>{stage}</li>"
+def _changed(before: Row, after: Row) -> str:
+    said = "".join(
+        f'<dt>{when}</dt><dd dir="auto">{safe(row.answer or row.error)}'
+        f"{f' <small>{row.stage}</small>' if row.stage else ''}</dd>"
+        for when, row in (("before", before), ("now", after))
+    )
+    return (
+        f"<li><bdi>{_short(after.question)}</bdi> <small>{safe(after.id)}</small>"
+        f"<dl>{said}</dl></li>"
+    )
+
+
+def _calibrated(fitted: Fit | None) -> str:
+    if fitted is None:
+        return ""
+    body = [
+        [
+            name,
+            *(
+                f'{figure(held.value)} <small class="spread">{between(held)}</small>'
+                if held
+                else "–"
+                for held in (before, after)
+            ),
+        ]
+        for name, before, after in effects(fitted)
+    ]
+    held = fitted.calibration
+    kept = "It is kept." if fitted.better else "It makes nothing better, and is not kept."
+    left_out = f" Left out, answered by keywords: {fitted.left_out}." if fitted.left_out else ""
+    listed = table(["figure", "before", "after"], ["", "number", "number"], body)
+    return (
+        '<p class="soft">All other figures on this page are from before this calibration. After:'
+        f" of questions that it was not fitted on, by folds. {kept}{left_out}</p>"
+        f'<div class="card narrow">{listed}</div><p>Threshold {held.threshold:.4g},'
+        f" slope {held.slope:.4g}, intercept {held.intercept:.4g}.</p>"
+    )
 
 
 # ---- Pieces ----------------------------------------------------------------------------------
@@ -396,6 +458,10 @@ def _changed(row: Row) -> str:
 
 def _section(title: str, body: str) -> str:
     return f"<section><h2>{title}</h2>{body}</section>" if body else ""
+
+
+def _short(text: str) -> str:
+    return safe(text if len(text) <= QUESTION else f"{text[: QUESTION - 1]}…")
 
 
 def _shown(value: object) -> str:

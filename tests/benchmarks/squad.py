@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from index.dense import DenseIndex
 from index.embed import Encoder
 from index.store import PassageIndex, View
 from index.types import Document
+from rag.questions import read_questions
 
 LANGUAGES = ("en", "de")
 DIRECTIONS = (("en", "de"), ("de", "de"), ("de", "en"), ("en", "en"))
@@ -28,33 +28,24 @@ class Gold:
 
 def read(folder: Path, split: str = "dev") -> tuple[dict[str, list[str]], list[int], list[Gold]]:
     """The paragraphs by language, the article of each, and the questions."""
-    data = {
-        lang: json.loads((folder / f"xquad.{lang}.{split}.json").read_text("utf-8"))["data"]
-        for lang in LANGUAGES
-    }
-    paragraphs: dict[str, list[str]] = {lang: [] for lang in LANGUAGES}
-    articles: list[int] = []
-    gold: list[Gold] = []
-    for number, article in enumerate(data["en"]):
-        for part, paragraph in enumerate(article["paragraphs"]):
-            sides = {lang: data[lang][number]["paragraphs"][part] for lang in LANGUAGES}
-            for lang in LANGUAGES:
-                paragraphs[lang].append(sides[lang]["context"])
-            articles.append(number)
-            for i in range(len(paragraph["qas"])):
-                asked = {lang: sides[lang]["qas"][i] for lang in LANGUAGES}
-                gold.append(
-                    Gold(
-                        {lang: asked[lang]["question"] for lang in LANGUAGES},
-                        {
-                            lang: tuple(a["text"] for a in asked[lang]["answers"])
-                            for lang in LANGUAGES
-                        },
-                        len(articles) - 1,
-                        number,
-                    )
-                )
-    return paragraphs, articles, gold
+    found = {lang: read_questions(folder / f"xquad.{lang}.{split}.json") for lang in LANGUAGES}
+    documents = found["en"].documents
+    paragraph = {document.source: number for number, document in enumerate(documents)}
+    titles = list(dict.fromkeys(document.title for document in documents))
+    articles = [titles.index(document.title) for document in documents]
+    asked = {lang: {q.id: q for q in found[lang].questions} for lang in LANGUAGES}
+    gold = []
+    for key, question in asked["en"].items():
+        number = paragraph[question.document or ""]
+        gold.append(
+            Gold(
+                {lang: asked[lang][key].question for lang in LANGUAGES},
+                {lang: asked[lang][key].answers for lang in LANGUAGES},
+                number,
+                articles[number],
+            )
+        )
+    return {lang: [d.text for d in found[lang].documents] for lang in LANGUAGES}, articles, gold
 
 
 def indexes(paragraphs: dict[str, list[str]], encoder: Encoder) -> dict[str, PassageIndex]:
@@ -102,11 +93,10 @@ def texts_with_questions(folder: Path) -> list[tuple[Path, list[Asked]]]:
         name = text.name.split(".")[0]
         asked = []
         for file in sorted(text.parent.glob(f"{name}.questions.*.jsonl")):
-            for line in file.read_text("utf-8").splitlines():
-                row = json.loads(line)
-                answers = tuple(row.get("answers", ()))
-                language = file.name.split(".")[-2]
-                style = row.get("style", "")
-                asked.append(Asked(row["id"], language, row["question"], answers, style))
+            language = file.name.split(".")[-2]
+            asked += [
+                Asked(q.id, language, q.question, q.answers, q.style)
+                for q in read_questions(file).questions
+            ]
         found.append((text, asked))
     return found
