@@ -6,8 +6,10 @@ is one name away; it is loaded by that library, prompts included.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,6 +43,10 @@ class Encoder(Protocol):
     def languages(self) -> frozenset[str] | None: ...
     @property
     def reader(self) -> Reader | None: ...
+    @property
+    def prompts(self) -> Mapping[str, str]: ...
+    @property
+    def weights(self) -> str: ...
     def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
     def passages(self, texts: Sequence[str], *, progress: str = "") -> FloatMatrix: ...
     def questions(self, texts: Sequence[str]) -> FloatMatrix: ...
@@ -89,6 +95,27 @@ class SentenceTransformerEncoder:
     @property
     def dimension(self) -> int:
         return int(self._model.get_embedding_dimension() or 0)
+
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """What is put before passages and questions."""
+        return {kind: self._prompt(kind) for kind in ("document", "query")}
+
+    @cached_property
+    def weights(self) -> str:
+        """16 hexadecimal digits that change with any weight or word piece of the model.
+
+        Weights count as bfloat16, in which some processors load them and others do not.
+        """
+        import torch
+
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self._model.state_dict().items()):
+            short = tensor.detach().to(torch.bfloat16).contiguous().view(torch.int16)
+            digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+            digest.update(short.numpy())
+        digest.update(json.dumps(sorted(self._model.tokenizer.get_vocab().items())).encode())
+        return digest.hexdigest()[:16]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens not counted, nothing truncated."""

@@ -18,6 +18,8 @@ from sentencex import get_sentence_boundaries  # type: ignore[import-untyped]
 
 from .types import Document, Passage, Span
 
+RULES = 1
+"""Counts the changes after which a text is split otherwise: an index notes it."""
 MAX_SENTENCE = 600
 """No span is longer, in characters; what has no full stop so long is cut at white space."""
 
