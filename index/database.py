@@ -638,6 +638,7 @@ def replace(folder: Path, work: Path) -> None:
         with closing(_connect(str(new))) as source, closing(_connect(str(file))) as target:
             if target.execute("PRAGMA journal_mode").fetchone() == ("wal",):
                 source.backup(target, progress=patience)
+                target.execute("PRAGMA busy_timeout = 0")  # a reader keeps the log: no matter
                 target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 if list(source.execute(_STATE)) == list(target.execute(_STATE)):
                     return
