@@ -14,7 +14,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from index.database import FILE, PAGE, Database, Record, seal, text_hash
+from index.database import FILE, PAGE, Database
+from index.records import Record, seal, text_hash
 
 Row = tuple[Any, ...]
 LEAF = 13

@@ -19,18 +19,10 @@ import numpy as np
 
 from index import manifest
 from index.carve import carve
-from index.database import (
-    SCHEMA,
-    Database,
-    Part,
-    Snapshot,
-    read_count,
-    replace,
-    total,
-    write_count,
-)
+from index.database import Database, read_count, replace, write_count
 from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
 from index.errors import DamageError, InputError, MismatchError, ModelError
+from index.records import SCHEMA, Part, Snapshot, total
 from index.store import PassageIndex, check_empty
 from index.types import Document
 

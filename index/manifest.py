@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from index.database import SCHEMA, Database
+from index.database import Database
 from index.embed import BUNDLED_NAME, Encoder
 from index.errors import InputError, MismatchError
+from index.records import SCHEMA
 from index.split import RULES
 from index.vectors import FloatMatrix, unit
 

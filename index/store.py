@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from operator import length_hint
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from index import manifest
-from index.database import FILE, Database, Snapshot, read_count, text_hash
+from index.database import FILE, Database, read_count
 from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
 from index.errors import InputError, ModelError
 from index.fuse import fuse, ranks
@@ -27,6 +28,8 @@ from index.language import detect_language
 from index.lexical import question_words
 from index.load import load_all
 from index.lock import exclusive
+from index.progress import progress_bar
+from index.records import Snapshot, text_hash
 from index.split import passages as split
 from index.split import sentences
 from index.text import canonical
@@ -210,12 +213,13 @@ class PassageIndex:
     def _split(self, document: Document) -> list[Passage]:
         if document.whole:
             return [_whole(document)]
-        return split(
-            document,
-            window=manifest.window(self.encoder),
-            overlap=manifest.OVERLAP,
-            count_tokens=self.encoder.count_tokens,
-        )
+        with progress_bar("splitting"):
+            return split(
+                document,
+                window=manifest.window(self.encoder),
+                overlap=manifest.OVERLAP,
+                count_tokens=self.encoder.count_tokens,
+            )
 
     def _write(self, batch: Sequence[tuple[Document, Sequence[Passage]]]) -> None:
         if not batch:
@@ -438,11 +442,14 @@ def _documents(
     items: Iterable[str | Path | Document], named: list[str | Path]
 ) -> Iterator[Document]:
     """Those of the items that are documents; the others are ``named``."""
-    for item in items:
-        if isinstance(item, Document):
-            yield item
-        else:
-            named.append(item)
+    count = length_hint(items)
+    with progress_bar("adding" if count > 1 else "", count, unit="document") as bar:
+        for item in items:
+            if isinstance(item, Document):
+                yield item
+            else:
+                named.append(item)
+            bar.update()
 
 
 def _whole(document: Document) -> Passage:

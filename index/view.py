@@ -20,10 +20,10 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from index.database import Part, Record, Snapshot, State, total
 from index.dense import DenseIndex
 from index.keywords import KeywordIndex, Postings
 from index.lexical import Compounds, terms, words
+from index.records import Part, Record, Snapshot, State, total
 from index.types import Document, Passage, Span
 from index.vectors import FloatMatrix
 

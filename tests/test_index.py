@@ -550,7 +550,7 @@ def test_the_command_checks_and_repairs(beleg: Run, tmp_path: Path) -> None:
     assert beleg("add", tmp_path / "a.txt", tmp_path / "nowhere.txt", *index).returncode == 2
     sound = beleg("check", *index)
     assert (sound.returncode, sound.stderr) == (0, "")
-    assert "1 documents" in sound.stdout
+    assert "documents: 1" in sound.stdout
     with closing(sqlite3.connect(tmp_path / "index" / FILE)) as db:
         db.execute("UPDATE sentences SET vectors = zeroblob(length(vectors))")
         db.commit()

@@ -157,21 +157,22 @@ def _remove(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from index.check import check, repair
+    from ui.render import plain
 
     found = (repair if options.repair else check)(options.index, options.model)
     for line in found.problems:
-        _print(line)
+        _print(plain(line))
     for line in found.notes:
         _warn(line)
-    held = f"{found.documents} documents, {found.passages} passages"
+    held = f"documents: {found.documents}, passages: {found.passages}"
     if options.repair and found.problems:
-        lost = f", {len(found.lost)} lost" if found.lost else ""
-        _print(f"repaired: {held}{lost}")
+        lost = f", lost: {len(found.lost)}" if found.lost else ""
+        _print(f"repaired; {held}{lost}")
         return DAMAGED if found.lost else DONE
     if found.problems:
-        _print(f"{options.index} is damaged: beleg check --index {options.index} --repair")
+        _print(f"to mend it: beleg check --index {options.index} --repair")
         return DAMAGED
-    _print(f"{options.index} is as it was written: {held}")
+    _print(f"{options.index} is as it was written; {held}")
     return DONE
 
 
