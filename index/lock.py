@@ -30,7 +30,7 @@ def exclusive(folder: Path, wait: float | None = None) -> Iterator[None]:
         InputError: another one is still at it after ``wait`` seconds, or it cannot be written.
     """
     wait = WAIT if wait is None else wait
-    lock, note = FileLock(folder / LOCK), folder / NOTE
+    lock, note = FileLock(folder / LOCK, thread_local=False), folder / NOTE
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=wait)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -37,6 +37,16 @@ def index(tmp_path: Path) -> Iterator[PassageIndex]:
 
 def some(*numbers: int, version: int = 0) -> list[Document]:
     return documents({f"d{n}": text(n, version) for n in numbers})
+
+
+class Counting(TinyEncoder):
+    """Counts what is embedded to be found."""
+
+    texts = 0
+
+    def passages(self, texts: Sequence[str], *, progress: str = "") -> NDArray[np.float32]:
+        self.texts += len(texts)
+        return super().passages(texts, progress=progress)
 
 
 def folder(index: PassageIndex) -> Path:
@@ -181,6 +191,16 @@ def test_metadata_is_kept_and_a_change_of_it_is_one(index: PassageIndex) -> None
     assert document.metadata == {"year": 2021}
     assert index.search("Satz", where={"year": 2020}) == []
     assert len(index.search("Satz", where={"year": [2020, 2021], "source": "a"})) == 1
+
+
+def test_opening_embeds_nothing_again(index: PassageIndex) -> None:
+    index.add(some(*range(5)))
+    encoder = Counting()
+    again = PassageIndex(folder(index), encoder=encoder)
+    assert again.search(question(text(3)), 1)[0].passage.document.source == "d3"
+    again.add(some(3))  # which is there
+    assert encoder.texts == 1  # the golden sentence
+    again.close()
 
 
 # --- one view, however it came about ---
@@ -462,13 +482,6 @@ def test_a_repair_does_not_embed_what_is_whole(index: PassageIndex) -> None:
     with closing(sqlite3.connect(folder(index) / FILE)) as db:
         db.execute("UPDATE sentences SET vectors = zeroblob(length(vectors)) WHERE passage = 2")
         db.commit()
-
-    class Counting(TinyEncoder):
-        texts = 0
-
-        def passages(self, texts: object, *, progress: str = "") -> NDArray[np.float32]:
-            self.texts += len(texts)  # type: ignore[arg-type]
-            return super().passages(texts, progress=progress)  # type: ignore[arg-type]
 
     encoder = Counting()
     repair(folder(index), encoder=encoder)
