@@ -26,12 +26,24 @@ Measured: lists, tables, invoices and questions in German or English stay below 
 """
 IMPLAUSIBLE = frozenset(["vo", "zxx"])  # what tables of numbers and codes are taken for
 
-_GERMAN = re.compile(
-    r"\W*((ab|an|auf|aus|bei|bis|für|gegen|in|mit|nach|seit|über|um|und|von|vor|zu)\W+)?"
-    r"(wann|warum|weshalb|wieso|wer|wem|wessen|wo|woher|wohin|welche[mnrs]?)\b",
-    re.IGNORECASE,
-)
-"""Begins a question that is German whatever foreign names it holds."""
+_BEGINS = {
+    "de": re.compile(
+        r"\W*((ab|an|auf|aus|bei|bis|für|gegen|in|mit|nach|seit|über|um|und|von|vor|zu)\W+)?"
+        r"(wann|warum|weshalb|wieso|wer|wem|wen|wessen|wo(r?(an|auf|aus|bei|durch|für|gegen|her|hin"
+        r"|in|mit|nach|über|um|von|zu))?|welche[mnrs]?|was\W+(alles|bedeute\w*|bringt|brachte"
+        r"|dachte|denkt|droht\w*|erwartet\w*|fordert\w*|für|genau|geschah|geschieht|gibt|hält|hat"
+        r"|hatten?|heißt|ist|kann|können|kostet\w*|macht\w*|meint\w*|muss|müssen|passierte?|plant\w*"
+        r"|sagt\w*|sind|soll\w*|steckt|steht|tat|taten|tun|tut|verbindet|verlangt\w*|versprach\w*"
+        r"|waren|weiß|werden|will|wird|wollen|wollte\w*|wurden?))\b",
+        re.IGNORECASE,
+    ),
+    "en": re.compile(
+        r"\W*((about|after|and|at|by|for|from|in|of|on|since|to|until|with)\W+)?"
+        r"(who|whom|whose|when|where|why|how|what|which)\b",
+        re.IGNORECASE,
+    ),
+}
+"""Begins a question in that language, whatever foreign names it holds."""
 
 
 @lru_cache(maxsize=1)
@@ -54,8 +66,9 @@ def detect_language(text: str, among: tuple[str, ...] | None = None) -> str:
         return fallback
     ranking: list[tuple[str, float]] = _identifier().rank(sample)
     scores = dict(ranking)
-    if among and "de" in among and _GERMAN.match(sample):
-        return "de"
+    begun = [code for code in among or () if code in _BEGINS and _BEGINS[code].match(sample)]
+    if begun:
+        return begun[0]
     likeliest = max(among or PREFERRED, key=lambda code: scores.get(code, 0.0))
     # Labels of three letters have no ISO 639-1 code.
     other = next(label for label, _ in ranking if len(label) == 2)

@@ -311,6 +311,7 @@ class PassageIndex:
         view = view or self.view
         language = detect_language(text, among=("de", "en"))
         spoken = detect_language(text) if language == "en" else language
+        spoken = language if spoken in ("de", "en") else spoken
         found = question_words(text, spoken, view.languages, view.compounds)
         (encoding,) = self.encoder.encode([text], question=True)
         vector = encoding.vector
@@ -349,8 +350,10 @@ class PassageIndex:
         own, inner = held.cosines(rows, vector)
         channels = {"dense": own, "sentence": inner, "lexical": lexical[rows]}
         if (known := self.encoder.languages) is not None:
-            of = np.isin(held.languages_of(rows), sorted(known)).astype(np.float32)
-            channels["dense"], channels["sentence"] = own * of, inner * of
+            # Of another language its vectors say nothing; what they say of the others must not
+            # come before the words of a question in it.
+            of = np.isin(held.languages_of(rows), sorted(known)) & (query.spoken in known)
+            channels |= {"dense": own * of, "sentence": inner * of}
         score = fuse(channels)
         rank = {name: ranks(values) for name, values in channels.items()}
         found = []

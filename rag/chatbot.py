@@ -15,7 +15,7 @@ from index.types import Document, Hit
 from rag.answer import Answer
 from rag.config import Settings
 from rag.extract import PASSAGES, Ranker, extract
-from rag.language import REFUSAL, UNKNOWN_LANGUAGE, UNKNOWN_QUESTION
+from rag.language import NOTHING_ASKED, REFUSAL, UNKNOWN_LANGUAGE, UNKNOWN_QUESTION
 
 EXAMPLE = Path(__file__).parent / "example" / "gipfel.de.txt"
 """The bundled German example article."""
@@ -148,14 +148,16 @@ class Chatbot:
                 "search": searched - started,
                 "answer": time.perf_counter() - searched,
             },
-            notice=self._notice(query, hits, refused=not citations),
+            notice=self._notice(query, hits),
             withheld=withheld,
         )
 
-    def _notice(self, query: Query, hits: Sequence[Hit], *, refused: bool) -> str:
-        """A line where the encoder does not know the language of the best passage, or that of
-        a question which found no answer."""
+    def _notice(self, query: Query, hits: Sequence[Hit]) -> str:
+        """A line where nothing is asked, or where the encoder does not know the language of the
+        best passage or of the question."""
         known = self.index.encoder.languages
+        if not query.words:
+            return NOTHING_ASKED[query.language]
         if known is None or not hits:
             return ""
         best = hits[0].passage.document
@@ -163,7 +165,7 @@ class Chatbot:
             return UNKNOWN_LANGUAGE[query.language].format(
                 title=best.source, language=best.language
             )
-        if refused and query.spoken not in known:
+        if query.spoken not in known:
             return UNKNOWN_QUESTION.format(language=query.spoken)
         return ""
 

@@ -35,8 +35,8 @@ ANOTHER = 0.7
 CITATIONS = 3
 RANKER = Path(__file__).parent / "ranker.json"
 KEYWORDS_ENOUGH = 0.5
-"""Where the encoder does not know the language: the share of the question's words, by idf,
-that a sentence must hold to answer."""
+"""Where the encoder does not know the language, of the question or of the passage: the share of
+the question's words, by idf, that a sentence must hold to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +99,14 @@ def extract(
     if not sentences:
         return Extract((), 0.0, False)
     languages = index.encoder.languages
-    best_language = hits[0].passage.document.language
-    if languages is not None and best_language not in languages:
+    spoken = {query.spoken, hits[0].passage.document.language}
+    if languages is not None and not spoken <= set(languages):
         chance = np.asarray([s["keywords"] for s in sentences])
         sure, enough = float(chance.max()), KEYWORDS_ENOUGH
     else:
         chance = rank(sentences, ranker)
-        sure = confidence(sentences[int(chance.argmax())], ranker)
+        # "Where?" alone asks for nothing that could be found.
+        sure = confidence(sentences[int(chance.argmax())], ranker) if query.words else 0.0
         enough = ranker.threshold
     citations: list[Citation] = []
     for i in np.argsort(-chance, kind="stable"):

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.late import matches, mean_cosines, sentence_of_tokens, sentence_tokens
-from index.lexical import STOP_WORDS, fold, words
+from index.lexical import fold, stop_words, words
 from index.store import PassageIndex, Query, View
 from index.types import Hit, Span
 from index.vectors import Encoding
 from rag.language import asks_for, offers
 
-KINDS = ("number", "time", "person", "reason")
+KINDS = ("number", "time", "person", "place", "reason")
 FEATURES = (
     "found", "passage", "passage_keywords", "sentence", "mean", "late", "rare", "weakest",
     "after_previous", "before_next", "keywords", *KINDS, "length", "reading",
@@ -35,7 +35,7 @@ late: late interaction (MaxSim) of all the question's tokens;
 rare: the same of content tokens, those that few of the sentences meet weighing more;
 weakest: the mean of the two content tokens that the sentence meets least;
 after_previous, before_next: late interaction with that neighbour joined;
-number, time, person, reason: the sentence offers what such a question asks for;
+number, time, person, place, reason: the sentence offers what such a question asks for;
 length: the logarithm of its words;
 reading: the reader's log odds that it answers against that its passage does not.
 """
@@ -128,7 +128,7 @@ def score_sentences(
         "length": np.log([max(3, len(text.split())) for text in texts]),
     }
     columns["reading"] = readings(index, query, hits, encodings)
-    kind, known = asks_for(query.text), frozenset(words(query.text))
+    kind, known = asks_for(query.text, query.language), frozenset(words(query.text))
     for name in KINDS:
         met_kind = [offers(name, text, known) if name == kind else 0.0 for text in texts]
         columns[name] = np.asarray(met_kind)
@@ -160,7 +160,7 @@ def readings(
 
 def content_tokens(query: Query) -> NDArray[np.float32]:
     """1 for each of the question's tokens that is no stop word, else 0; all 1 if none is."""
-    stop = STOP_WORDS.get(query.language, frozenset())
+    stop = stop_words(query.language)
     tokens = [query.text[a:b] for a, b in query.encoding.offsets]
     found = np.asarray([t.isalnum() and fold(t) not in stop for t in tokens], np.float32)
     return found if found.any() else np.ones_like(found)

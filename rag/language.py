@@ -14,6 +14,11 @@ REFUSAL: Mapping[str, str] = {
     "en": "The documents do not say. These passages come nearest; they are not given as an answer.",
 }
 
+NOTHING_ASKED: Mapping[str, str] = {
+    "de": "Die Frage enthält kein Wort, nach dem sich suchen lässt: bitte ganz ausschreiben.",
+    "en": "The question has no word to look for: ask it in full.",
+}
+
 UNKNOWN_QUESTION = (
     "The question is in a language ({language}) that the model does not know: ask in German or"
     " English, or with  --model intfloat/multilingual-e5-small"
@@ -26,34 +31,26 @@ UNKNOWN_LANGUAGE: Mapping[str, str] = {
     " keywords only.  --model intfloat/multilingual-e5-small  would do better",
 }
 
-_ASKS = {
-    kind: re.compile(rf"\b(?:{pattern})\b")
-    for kind, pattern in {
-        "number": r"how (?:many|much|long|old|large|big|far|tall|high|often)|what percent(?:age)?"
-        r"|percentage|wie ?(?:viele?n?|lange|alt|gross|weit|hoch|oft|haufig)|prozent(?:satz)?",
-        "time": r"when|wann|(?:what|which) (?:year|date|day|month|century)|seit wann"
-        r"|(?:welche[mnrs]?) (?:jahr|datum|tag|monat|jahrhundert)",
-        "person": r"who|whom|whose|wer|wen|wem|wessen",
-        "reason": r"why|warum|weshalb|wieso|weswegen|(?:what|welche[rn]?) (?:reason|caused|grund)",
-    }.items()
-}
-
 QUESTION_WORDS = ("who", "when", "where", "why", "how many", "what", "other")
 _QUESTION_WORDS = {
     "en": {
         "who": "who|whom|whose",
         "when": r"when|(?:what|which) (?:year|date|day|month|decade|century|time)",
-        "where": "where",
-        "why": "why|(?:what|which) reasons?",
-        "how many": "how (?:many|much)",
+        "where": "where|(?:what|which) (?:country|city|town|place|region|state)",
+        "why": r"why|(?:what|which) (?:\w+ ){0,2}(?:reasons?|causes?|caused)",
+        "how many": r"how (?:many|much|long|old|large|big|far|tall|high|often)"
+        r"|(?:what|which) (?:percent(?:age)?|share|number)",
         "what": "what|which",
     },
     "de": {
         "who": "wer|wen|wem|wessen",
-        "when": r"wann|welche[mnrs]? (?:jahr|datum|tag|wochentag|monat|jahrzehnt|jahrhundert)",
-        "where": "wo|woher|wohin",
-        "why": "warum|weshalb|wieso|weswegen|welche[mnrs]? grunde?n?",
-        "how many": "wie viele?[nr]?|wieviel[a-z]*",
+        "when": r"wann|(?:um )?wie ?viel uhr"
+        r"|welche[mnrs]? (?:jahr|datum|tag|wochentag|monat|jahrzehnt|jahrhundert|zeitpunkt)",
+        "where": "wo|woher|wohin|welche[mnrs]? (?:land|stadt|ort|region|gegend)",
+        "why": r"warum|weshalb|wieso|weswegen"
+        r"|(?:was|welche[mnrs]?) (?:\w+ ){0,2}(?:grunde?n?|ursachen?)",
+        "how many": r"wie ?viele?[nr]?|wieviel[a-z]*|wie (?:lange|alt|gross|weit|hoch|oft|haufig)"
+        r"|was kostet\w*|welche[mnrs]? (?:prozentsatz|anteil|anzahl)",
         "what": "was|welche[mnrs]?|wo(?:r(?:an|auf|aus|in|uber|um)|bei|durch|fur|mit|nach|von|zu)",
     },
 }
@@ -62,6 +59,9 @@ _FIRST_QUESTION_WORD = {
     language: re.compile(r"\b(?:" + "|".join(f"({words})" for words in kinds.values()) + r")\b")
     for language, kinds in _QUESTION_WORDS.items()
 }
+_ASKS_FOR = {
+    "who": "person", "when": "time", "where": "place", "why": "reason", "how many": "number",
+}  # fmt: skip
 
 
 def question_word(question: str, language: str) -> str:
@@ -94,14 +94,17 @@ _REASON_WORDS = frozenset(
     " weil wegen denn da grund deshalb deswegen daher darum aufgrund ursache nachdem dadurch"
     " infolge daraufhin".split()
 )
+_PLACE_WORDS = frozenset(
+    "in at from near to into outside around der die das dem den im am aus bei nach auf uber"
+    " vor an zur zum beim".split()
+)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _YEAR = re.compile(r"1\d{3}|20\d{2}")
 
 
-def asks_for(question: str) -> str:
-    """What a question asks for: number, time, person, reason, or "" for anything else."""
-    text = " ".join(re.findall(r"\w+", fold(question)))
-    return next((kind for kind, pattern in _ASKS.items() if pattern.search(text)), "")
+def asks_for(question: str, language: str) -> str:
+    """What a question asks for: number, time, person, place, reason, or "" for anything else."""
+    return _ASKS_FOR.get(question_word(question, language), "")
 
 
 def offers(kind: str, text: str, known: frozenset[str]) -> float:
@@ -115,6 +118,12 @@ def offers(kind: str, text: str, known: frozenset[str]) -> float:
         return float(any(_YEAR.fullmatch(w) or w in _TIME_WORDS for w in new))
     if kind == "reason":
         return float(any(w in _REASON_WORDS for w in folded))
+    if kind == "place":
+        places = [
+            before in _PLACE_WORDS and token[0].isupper() and word not in known
+            for before, token, word in zip(folded, tokens[1:], folded[1:], strict=False)
+        ]
+        return float(any(places))
     if kind == "person":
         names = [
             token[0].isupper() and word not in known

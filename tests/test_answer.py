@@ -11,7 +11,7 @@ from index.types import Document
 from rag.answer import Answer, Citation
 from rag.chatbot import EXAMPLE, Chatbot
 from rag.extract import QUOTE_CHARACTERS
-from rag.language import REFUSAL, asks_for, offers, points_back, question_word
+from rag.language import NOTHING_ASKED, REFUSAL, asks_for, offers, points_back, question_word
 
 
 def questions(language: str) -> list[dict[str, object]]:
@@ -158,6 +158,29 @@ def test_a_refusal_says_that_the_question_is_in_an_unknown_language(
     assert answer.notice.partition("(")[2].partition(")")[0] == language
 
 
+@pytest.mark.parametrize("question", ["Wo?", "Why?", "Wer war das?"])
+def test_a_question_without_a_word_to_look_for_is_not_answered(question: str, bot: Chatbot) -> None:
+    answer = bot.ask(question)
+    check(answer)
+    assert not answer.answered
+    assert answer.notice in NOTHING_ASKED.values()
+
+
+def test_a_question_in_an_unknown_language_finds_the_document_in_it(bot: Chatbot) -> None:
+    mixed = Chatbot(bot.index.fork())
+    text = (
+        "Le conseil municipal a voté le budget de la ville mercredi soir. "
+        "Les écologistes ont voté contre le budget, faute de moyens pour les écoles. "
+        "Le maire a promis une nouvelle piscine avant la fin de son mandat."
+    )
+    mixed.index.add([Document(text, "budget.txt", "Budget", "fr")])
+    answer = mixed.ask("Qui a voté contre le budget ?")
+    check(answer)
+    assert answer.answered
+    assert "Les écologistes ont voté contre" in answer.citations[0].quote
+    assert "--model" in answer.notice
+
+
 def test_the_sentence_before_is_quoted_across_a_passage_border(bot: Chatbot) -> None:
     filler = " ".join(
         f"Die Gruppe {n} sprach bei dem Treffen lange über den Handel mit Getreide,"
@@ -194,20 +217,28 @@ def test_a_wrong_quote_cannot_be_cited() -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "kind"),
+    ("language", "question", "kind"),
     [
-        ("Wann war das?", "time"),
-        ("In which year did it end?", "time"),
-        ("Wie viele Tote gab es?", "number"),
-        ("How long did it take?", "number"),
-        ("Wer sagte das?", "person"),
-        ("Whose idea was it?", "person"),
-        ("Weshalb trat er zurück?", "reason"),
-        ("Was geschah?", ""),
+        ("de", "Wann war das?", "time"),
+        ("en", "In which year did it end?", "time"),
+        ("en", "At what time does it open?", "time"),
+        ("de", "Um wie viel Uhr beginnt es?", "time"),
+        ("de", "Zu welchem Zeitpunkt war das?", "time"),
+        ("de", "Wie viele Tote gab es?", "number"),
+        ("en", "How long did it take?", "number"),
+        ("de", "Was kostet das?", "number"),
+        ("de", "Wer sagte das?", "person"),
+        ("en", "Whose idea was it?", "person"),
+        ("de", "Wo fand es statt?", "place"),
+        ("en", "In which city was it?", "place"),
+        ("de", "Weshalb trat er zurück?", "reason"),
+        ("de", "Was war der Grund?", "reason"),
+        ("en", "What was the reason?", "reason"),
+        ("de", "Was geschah?", ""),
     ],
 )
-def test_asks_for(question: str, kind: str) -> None:
-    assert asks_for(question) == kind
+def test_asks_for(language: str, question: str, kind: str) -> None:
+    assert asks_for(question, language) == kind
 
 
 @pytest.mark.parametrize(
@@ -227,7 +258,7 @@ def test_asks_for(question: str, kind: str) -> None:
         ("de", "Das wievielte Telefonat war das?", "how many"),
         ("de", "Wie viele Tote gab es?", "how many"),
         ("de", "Worüber wurde gesprochen?", "what"),
-        ("de", "Wie lange dauerte es?", "other"),
+        ("de", "Wie lange dauerte es?", "how many"),
         ("de", "Nenne den Ort.", "other"),
         ("fr", "Who?", "other"),
     ],
@@ -241,6 +272,8 @@ def test_offers_only_what_the_question_did_not_say() -> None:
     assert offers("number", "Es waren 40.", frozenset({"40"})) == 0
     assert offers("time", "Er kam im März.", frozenset()) == 1
     assert offers("person", "Da kam Anna.", frozenset()) > 0
+    assert offers("place", "Sie wohnt in Bonn.", frozenset()) == 1
+    assert offers("place", "Sie wohnt in Bonn.", frozenset({"bonn"})) == 0
     assert offers("reason", "Er ging, weil es spät war.", frozenset()) == 1
 
 

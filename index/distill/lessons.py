@@ -137,7 +137,7 @@ def _lesson(document: Document, rows: Sequence[dict[str, Any]], tokenizer: Token
     for row in rows:
         if row["answers"] and not any(answer in document.text for answer in row["answers"]):
             raise InputError(f"{document.source}: the text holds no answer of {row.get('id')}")
-    marked = [(row, _answering(row, texts)) for row in rows]
+    marked = [(row, answering(row, texts)) for row in rows]
     marked = [(row, found) for row, found in marked if any(found) or not row["answers"]]
     right = np.asarray([found for _, found in marked], np.bool_).reshape(-1, len(texts))
     holds = np.stack([right[:, a:b].any(1) for a, b in pairwise(first)], 1)
@@ -145,12 +145,14 @@ def _lesson(document: Document, rows: Sequence[dict[str, Any]], tokenizer: Token
     return Lesson(ids, sentence, questions, right, holds, story(document))
 
 
-def _answering(row: dict[str, Any], texts: Sequence[str]) -> list[bool]:
+def answering(row: dict[str, Any], texts: Sequence[str]) -> list[bool]:
     """Which sentences hold an answer: those of the row's own ``sentence`` where it names one."""
-    found = [any(answer in text for answer in row["answers"]) for text in texts]
     named = row.get("sentence") or ""
-    meant = [f and (t in named or named in t) for f, t in zip(found, texts, strict=True)]
-    return meant if any(meant) else found
+    return [
+        any(answer in text for answer in row["answers"])
+        and (not named or text in named or named in text)
+        for text in texts
+    ]
 
 
 def batches(lessons: Sequence[Lesson], size: int, rng: random.Random) -> Iterator[list[Lesson]]:

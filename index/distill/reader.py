@@ -18,7 +18,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from index.distill.lessons import WINDOW, read_texts, story
+from index.distill.lessons import WINDOW, answering, read_texts, story
 from index.embed import SentenceTransformerEncoder
 from index.errors import BelegError, InputError
 from index.late import sentence_of_tokens
@@ -183,38 +183,37 @@ def material(
         parts, encoder.encode([p.text for _, p in parts]), strict=True
     ):
         of = sentence_of_tokens(passage, encoding)
-        pages.append(Page(passage, encoding, of, number))
+        pages.append(Page(passage, light(encoding), of, number))
     encoded = encoder.encode([row["question"] for _, row in questions], question=True)
     asked = []
     for (number, row), encoding in zip(questions, encoded, strict=True):
-        right = {p: answering(pages[p], row) for p in of_text[number]}
+        right = {p: answers_on(pages[p], row) for p in of_text[number]}
         right = {p: (here, span) for p, (here, span) in right.items() if here.any()}
         if not row["answers"] or right:
-            asked.append(Asked(encoding, number, right))
+            asked.append(Asked(light(encoding), number, right))
     if not asked:
         raise InputError(f"no sentence holds any answer in {', '.join(map(str, folders))}")
     return pages, asked
 
 
-def answering(page: Page, row: dict[str, Any]) -> tuple[NDArray[np.bool_], tuple[int, int] | None]:
+def light(encoding: Encoding) -> Encoding:
+    """Without its token vectors, which the reader has no use for and which fill the memory."""
+    return replace(encoding, tokens=encoding.tokens[:0])
+
+
+def answers_on(page: Page, row: dict[str, Any]) -> tuple[NDArray[np.bool_], tuple[int, int] | None]:
     """Which sentences of a page answer, and the first and last token of the answer."""
     text, start = page.passage.text, page.passage.start
-    named = row.get("sentence") or ""
-    here = np.zeros(len(page.passage.sentences), np.bool_)
+    spans = [(span.start - start, span.end - start) for span in page.passage.sentences]
+    here = np.asarray(answering(row, [text[a:b] for a, b in spans]), np.bool_)
     tokens = None
-    for number, span in enumerate(page.passage.sentences):
-        sentence = text[span.start - start : span.end - start]
+    for a, b in (spans[i] for i in np.flatnonzero(here)):
         for answer in row["answers"]:
-            at = sentence.find(answer)
-            if at < 0 or (named and not (sentence in named or named in sentence)):
-                continue
-            here[number] = True
-            a, b = span.start - start + at, span.start - start + at + len(answer)
-            inside = np.flatnonzero(
-                (page.encoding.offsets[:, 1] > a) & (page.encoding.offsets[:, 0] < b)
-            )
-            if len(inside):
-                tokens = (int(inside[0]), int(inside[-1]))
+            if (at := text.find(answer, a, b)) >= 0:
+                offsets = page.encoding.offsets
+                inside = np.flatnonzero((offsets[:, 1] > at) & (offsets[:, 0] < at + len(answer)))
+                if len(inside):
+                    tokens = (int(inside[0]), int(inside[-1]))
     return here, tokens
 
 

@@ -10,8 +10,9 @@ softmax over the sentences of the passages found (listwise, as in Cao et al. 200
 to Rank: From Pairwise Approach to Listwise Approach"); the confidence is a logistic
 regression over answerable and unanswerable questions. XQuAD has none of the latter, so its
 questions are asked of their own article without the paragraph that answers ("near"), and of
-another article ("far"). Cross-validated by article; the figures printed are of the folds
-left out.
+another article ("far"). Besides, each text is asked some lines of questions/chatter.*.txt,
+which no text of ours answers: greetings, noise, orders, general knowledge. Cross-validated by
+article; the figures printed are of the folds left out.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ FOLDS = 4
 RIDGE = 1e-3
 FALSELY = 0.05
 """The share of answerable questions that may be refused, of people's own wording."""
+CHATTER = Path(__file__).parent / "questions"
+CHATTER_EACH = 3
+"""So many lines of chatter, of each language, are asked of each text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,8 @@ class Case:
     """One question's sentences, and which of them hold the answer.
 
     ``kind`` is "xquad" (over all paragraphs), "known" (over its article), "near", "far", or
-    "own"; of the last, ``style`` says how its wording goes. A passage is right where it is
-    the gold paragraph, or holds an answer.
+    "own"; of the last, ``style`` says how its wording goes ("chatter": nothing is asked). A
+    passage is right where it is the gold paragraph, or holds an answer.
     """
 
     kind: str
@@ -114,6 +118,21 @@ def own_cases(folder: Path, encoder: Encoder) -> Iterator[Case]:
             right = [any(answer in s.text for answer in a.answers) for s in found]
             way = (a.language, language)
             yield Case("own", way, number, index.view, found, np.asarray(right), style=a.style)
+        rng = random.Random(number)
+        for asking, lines in chatter().items():
+            for i in rng.sample(range(len(lines)), CHATTER_EACH):
+                found = scored(index, index.view, lines[i])
+                none = np.zeros(len(found), np.bool_)
+                # By line, not by text: a fold must not know the lines of another.
+                yield Case("own", (asking, language), i, index.view, found, none, style="chatter")
+
+
+def chatter() -> dict[str, list[str]]:
+    """Lines that no text answers, by language; a line and its translation at one place."""
+    return {
+        language: (CHATTER / f"chatter.{language}.txt").read_text("utf-8").splitlines()
+        for language in ("de", "en")
+    }
 
 
 def without(names: Sequence[str], reader: bool) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@
 
 questions/news.jsonl.gz holds questions only: the text is news of the WMT test sets, which is
 not ours to give. PAIRS is the file of sentence pairs that the encoder was taught from; each
-row names its lines. Writes FOLDER/train and FOLDER/dev (a ninth of the windows, which nothing
+row names its lines. Writes FOLDER/train and FOLDER/dev (100 of the windows, which nothing
 was taught on), in German and in English, as index.distill reads lessons.
 """
 
