@@ -134,9 +134,7 @@ class Database:
             connection = self._idle.pop() if self._idle else None
             file = self._seen
         with told(self.name):
-            connection = connection or self._open()
-            connection.execute("BEGIN")
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # now it is fixed
+            connection = self._reading(connection)
         held = Snapshot(self.name, connection)
         weakref.finalize(held, self._release, connection, file)
         if self._strict and (wrong := _compare(held, noted)[1]):
@@ -162,11 +160,21 @@ class Database:
                 self._idle.clear()
                 self._seen = here
 
-    def _open(self) -> _Connection:
+    def _reading(self, idle: _Connection | None) -> _Connection:
+        """A connection that sees one state from now on."""
+        assert self.folder is not None
+        try:
+            return _fixed(idle or self._open())
+        except sqlite3.OperationalError as error:
+            # Where SQLite cannot make a file beside it, it reads only what nobody changes.
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code not in _NO_ROOM or _size(self.folder / f"{FILE}-wal"):
+                raise
+            return _fixed(self._open(frozen=True))
+
+    def _open(self, *, frozen: bool = False) -> _Connection:
         assert self.folder is not None
         uri = f"{(self.folder / FILE).resolve().as_uri()}?mode=rw"
-        # Where it may not make files, SQLite reads only what nobody changes.
-        frozen = not os.access(self.folder, os.W_OK) and not _size(self.folder / f"{FILE}-wal")
         connection = _connect(f"{uri}&immutable=1" if frozen else uri)
         connection.frozen = frozen
         return connection
@@ -283,6 +291,17 @@ class Database:
         finally:
             self._writer.execute(f"PRAGMA busy_timeout = {BUSY * 1000:.0f}")
         return not busy
+
+
+_NO_ROOM = {
+    sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN,
+}  # fmt: skip
+
+
+def _fixed(connection: _Connection) -> _Connection:
+    connection.execute("BEGIN")
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return connection
 
 
 def _connect(file: str) -> _Connection:

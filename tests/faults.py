@@ -9,7 +9,7 @@ changes the index in FOLDER without end, at random, and says so in LOG, until it
 
     python -m tests.faults fill FOLDER BYTES
 
-adds to it with no room for more than BYTES in any file.
+adds to it with no room for more than BYTES in any file, and asks it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any
 
 from index.check import check, repair
 from index.errors import BelegError, InputError
+from index.language import detect_language
 from index.store import FILE, PassageIndex
 from index.types import Document
 from tests.tiny import TinyEncoder
@@ -149,19 +150,29 @@ def _whole(line: str) -> bool:
 
 
 def fill(folder: Path, most: int) -> None:
-    """Add to an index where no file may be longer than ``most`` bytes; say how that went."""
+    """Add to an index where no file may be longer than ``most`` bytes; say how that went.
+
+    What was there is asked for before, and, in an index opened anew, after.
+    """
+    detect_language("py3langid lays out its model in a temporary file")
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    index = PassageIndex(folder, encoder=ENCODER)
-    try:
-        index.add(documents({f"d{n}": text(n) for n in range(TEXTS, TEXTS + 20)}))
-    except InputError as error:
-        print(error)
-    index.close()
+    for add in (True, False):
+        index = PassageIndex(folder, encoder=ENCODER)
+        (hit,) = index.search(question(text(3)), 1)
+        assert hit.passage.document.text == text(3)
+        try:
+            if add:
+                index.add(documents({f"d{n}": text(n) for n in range(TEXTS, TEXTS + 20)}))
+        except InputError as error:
+            print(error)
+        index.close()
 
 
 def full_trial(folder: Path, most: int) -> str:
     """Let an add run out of room; what is wrong then, or nothing."""
-    before = held(PassageIndex(folder, encoder=ENCODER))
+    index = PassageIndex(folder, encoder=ENCODER)
+    before = held(index)
+    index.close()
     command = [sys.executable, "-m", "tests.faults", "fill", str(folder), str(most)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode or done.stderr or done.stdout.count("\n") > 1:
