@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from index.errors import BelegError, InputError, ModelError
+from index.errors import BelegError, DamageError, InputError, MismatchError, ModelError
 from index.types import Document, Hit, Passage
 
 if TYPE_CHECKING:
@@ -10,9 +10,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BelegError",
+    "DamageError",
     "Document",
     "Hit",
     "InputError",
+    "MismatchError",
     "ModelError",
     "Passage",
     "PassageIndex",

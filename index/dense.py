@@ -20,20 +20,41 @@ class DenseIndex:
     def __init__(self, vectors: FloatMatrix) -> None:
         import faiss
 
-        self.vectors = np.ascontiguousarray(vectors, np.float32)
-        if self.vectors.ndim != 2 or not np.isfinite(self.vectors).all():
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        if vectors.ndim != 2 or not np.isfinite(vectors).all():
             raise ValueError("vectors must be a finite matrix")
-        self._index: Any = faiss.IndexFlatIP(self.vectors.shape[1])
-        self._index.add(self.vectors)
+        self.shape = vectors.shape
+        self._index: Any = faiss.IndexFlatIP(vectors.shape[1])
+        self._index.add(vectors)
+        if len(vectors):  # FAISS has its copy: ours can go
+            held = faiss.rev_swig_ptr(self._index.get_xb(), vectors.size)
+            vectors = held.reshape(vectors.shape)
+        self._vectors: FloatMatrix = vectors
+
+    def at(self, rows: slice | NDArray[Any]) -> FloatMatrix:
+        """A copy of some of the vectors."""
+        return np.array(self._vectors[rows])
 
     def search(
-        self, query: NDArray[np.float32], k: int
+        self, query: NDArray[np.float32], k: int, among: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The rows nearest to a query (dimension,), best first, and their cosines."""
-        if query.shape != (self.vectors.shape[1],) or not np.isfinite(query).all():
-            raise ValueError(f"a finite vector of {self.vectors.shape[1]} numbers expected")
-        k = min(k, len(self.vectors))
+        """The rows nearest to a query (dimension,), best first, and their cosines.
+
+        ``among`` says of each row whether it may be found, shape (n,).
+        """
+        import faiss
+
+        if query.shape != self.shape[1:] or not np.isfinite(query).all():
+            raise ValueError(f"a finite vector of {self.shape[1]} numbers expected")
+        options = None
+        k = min(k, self.shape[0])
+        if among is not None:
+            k = min(k, int(among.sum()))
+            bits = np.packbits(among, bitorder="little")
+            wrapped: Any = faiss  # what its Python side adds, its type hints lack
+            options = wrapped.SearchParameters(sel=wrapped.IDSelectorBitmap(bits))
         if k < 1:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        scores, rows = self._index.search(np.ascontiguousarray(query[None], np.float32), k)
+        query = np.ascontiguousarray(query[None], np.float32)
+        scores, rows = self._index.search(query, k, params=options)
         return rows[0], scores[0]

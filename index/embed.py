@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -60,6 +60,16 @@ class Encoder(Protocol):
     @property
     def reader(self) -> Reader | None:
         """What reads question and passage together, if there is such a thing."""
+        ...
+
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """What is put before passages and questions."""
+        ...
+
+    @property
+    def weights(self) -> str:
+        """Changes with any weight or word piece of the model."""
         ...
 
     @property
@@ -129,18 +139,8 @@ class SentenceTransformerEncoder:
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any weight, word piece or prompt of the model,
         and with its reader.
-
-        Weights count as bfloat16, in which some processors load them and others do not.
         """
-        import torch
-
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self._model.state_dict().items()):
-            short = tensor.detach().to(torch.bfloat16).contiguous().view(torch.int16)
-            digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-            digest.update(short.numpy())
-        words = sorted(self._model.tokenizer.get_vocab().items())
-        digest.update(json.dumps([words, self._prompt("document"), self._prompt("query")]).encode())
+        digest = hashlib.sha256(json.dumps([self.weights, *self.prompts.values()]).encode())
         if self._bundled:
             digest.update(READER.read_bytes())
         return digest.hexdigest()[:16]
@@ -167,6 +167,27 @@ class SentenceTransformerEncoder:
     def dimension(self) -> int:
         """The length of its vectors."""
         return int(self._model.get_embedding_dimension() or 0)
+
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """What is put before passages and questions."""
+        return {kind: self._prompt(kind) for kind in ("document", "query")}
+
+    @cached_property
+    def weights(self) -> str:
+        """16 hexadecimal digits that change with any weight or word piece of the model.
+
+        Weights count as bfloat16, in which some processors load them and others do not.
+        """
+        import torch
+
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self._model.state_dict().items()):
+            short = tensor.detach().to(torch.bfloat16).contiguous().view(torch.int16)
+            digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+            digest.update(short.numpy())
+        digest.update(json.dumps(sorted(self._model.tokenizer.get_vocab().items())).encode())
+        return digest.hexdigest()[:16]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens not counted, nothing truncated."""

@@ -11,6 +11,10 @@ class InputError(BelegError):
     """A path, a document or a question cannot be used."""
 
 
+class DamageError(InputError):
+    """What is on disk is not what was written there."""
+
+
 class Unreadable(Exception):
     """Why a file cannot be read: the rest of a sentence that starts with its name.
 
@@ -20,3 +24,7 @@ class Unreadable(Exception):
 
 class ModelError(BelegError):
     """An encoder or a language model cannot be loaded or does not fit the index."""
+
+
+class MismatchError(ModelError):
+    """An index was made with another encoder, or with one that has changed."""

@@ -1,4 +1,4 @@
-"""Keyword search: BM25 over stems, compounds and the words that translate a question.
+"""Texts and questions to the terms that keyword search looks up.
 
 Each text is stemmed in its own language, with ß and umlauts folded. German compounds
 also count as their parts; scripts without spaces between words count as pairs of
@@ -12,18 +12,12 @@ import gzip
 import math
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-K1, B = 1.2, 0.75
-"""BM25's usual constants (Robertson & Zaragoza 2009)."""
 PART_WEIGHT = 0.8
 TRANSLATION_WEIGHT = 0.9
 LEXICON = Path(__file__).parent / "lexicon.tsv.gz"
@@ -167,26 +161,27 @@ class Compounds:
     """Splits compounds into words that are known: "truppenaufmarsch" -> truppen, aufmarsch.
 
     A word is split only where both sides are known words of at least four letters,
-    with at most one linking element (s, es, n, en) between them; the longest last part wins, since
-    the head of a German compound stands last.
+    with at most one linking element (s, es, n, en) between them; the longest last part wins,
+    since the head of a German compound stands last.
     """
 
     LINKS = ("", "s", "es", "n", "en")
+    SHORTEST = 4
 
-    def __init__(self, known: Collection[str]) -> None:
+    def __init__(self, known: Container[str]) -> None:
         self._known = known
         self.parts = lru_cache(maxsize=200_000)(self._parts)
 
     def _parts(self, word: str) -> tuple[str, ...]:
         if len(word) < 9 or not word.isalpha():
             return ()
-        for cut in range(4, len(word) - 3):
+        for cut in range(self.SHORTEST, len(word) - self.SHORTEST + 1):
             tail = word[cut:]
             if tail not in self._known:
                 continue
             for link in self.LINKS:
                 head = word[:cut].removesuffix(link) if link else word[:cut]
-                if len(head) >= 4 and head in self._known:
+                if len(head) >= self.SHORTEST and head in self._known:
                     return (head, tail)
                 if link == "" and len(head) >= 9 and (deeper := self._parts(head)):
                     return (*deeper, tail)
@@ -196,14 +191,19 @@ class Compounds:
 def terms(text: str, language: str, compounds: Compounds | None = None) -> list[str]:
     """The index terms of a text: stems without stop words, and stems of compound parts."""
     stop = stop_words(language)
-    found = []
+    found: list[str] = []
     for word in words(text):
-        if word in stop:
-            continue
-        found.append(stem(word, language))
-        if compounds is not None and language == "de":
-            found += [stem(part, language) for part in compounds.parts(word)]
+        if word not in stop:
+            found += word_terms(word, language, compounds)
     return found
+
+
+def word_terms(word: str, language: str, compounds: Compounds | None = None) -> Iterator[str]:
+    """The terms that a word of a text stands for: its stem, and those of its parts."""
+    yield stem(word, language)
+    if compounds is not None and language == "de":
+        for part in compounds.parts(word):
+            yield stem(part, language)
 
 
 @lru_cache(maxsize=1)
@@ -259,61 +259,3 @@ def question_words(
                     choices[key] = max(choices.get(key, 0.0), weight * share)
         found.append(choices)
     return found
-
-
-class KeywordIndex:
-    """BM25 over lists of terms (bm25s, Lucene's variant); rebuilt as a whole."""
-
-    def __init__(self, corpus: Sequence[Sequence[str]]) -> None:
-        import bm25s
-
-        self._size = len(corpus)
-        self._ids: dict[str, int] = {}
-        ids = [[self._ids.setdefault(t, len(self._ids)) for t in row] for row in corpus]
-        counts = Counter(t for row in ids for t in set(row))
-        self._frequency = [counts[i] for i in range(len(self._ids))]
-        self._bm25: Any = None
-        if self._ids:
-            self._bm25 = bm25s.BM25(method="lucene", k1=K1, b=B)
-            self._bm25.index((ids, dict(self._ids)), show_progress=False)  # it adds to the dict
-
-    def idf(self, term: str) -> float:
-        """Inverse document frequency as in Lucene; of an unseen term, the highest."""
-        n = self._frequency[self._ids[term]] if term in self._ids else 0
-        return math.log(1 + (self._size - n + 0.5) / (n + 0.5))
-
-    def word_idf(self, choices: Mapping[str, float]) -> float:
-        """The weight of a question's word: of its rarest term that the index has."""
-        return max((self.idf(t) for t in choices if t in self._ids), default=self.idf(""))
-
-    def scores(self, question: Sequence[Mapping[str, float]]) -> NDArray[np.float32]:
-        """BM25 of a question's words, each by its best term, over the sum of their idf.
-
-        So 1 means that a text holds every word of the question, in an index of any
-        size. Shape (texts,).
-        """
-        total = np.zeros(self._size, np.float32)
-        mass = sum(self.word_idf(choices) for choices in question)
-        if not mass or self._bm25 is None:
-            return total
-        for choices in question:
-            known = [(t, weight) for t, weight in choices.items() if t in self._ids]
-            if known:
-                rows = [weight * self._bm25.get_scores([t]) for t, weight in known]
-                total += np.maximum.reduce(rows)
-        return np.asarray(total / mass, np.float32)
-
-    def coverage(
-        self, texts: Sequence[Collection[str]], question: Sequence[Mapping[str, float]]
-    ) -> NDArray[np.float32]:
-        """The share of the question's idf that the terms of each text hold, (texts,)."""
-        idfs = [self.word_idf(choices) for choices in question]
-        mass = sum(idfs) or 1.0
-        rows = []
-        for terms_ in texts:
-            held = 0.0
-            for choices, idf in zip(question, idfs, strict=True):
-                best = max((w for t, w in choices.items() if t in terms_), default=0.0)
-                held += best * idf
-            rows.append(held / mass)
-        return np.asarray(rows, np.float32)

@@ -10,15 +10,16 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from index.errors import InputError, Unreadable
 from index.language import detect_language
 from index.parse import Raw
-from index.progress import progress_bar
+from index.progress import clear_bars, progress_bar
 from index.sandbox import parse_safely
 from index.text import (
     MAX_TEXT,
@@ -104,55 +105,89 @@ def load_url(url: str) -> Document:
         raise InputError(f"{name} {error}") from None
 
 
+class Shelf(Protocol):
+    """What was read in earlier calls."""
+
+    def source_of(self, path: str) -> str | None:
+        """The source of what was read from a real path or an address."""
+
+    def has(self, source: str) -> bool:
+        """Whether something has that source."""
+
+    def unchanged(self, path: str, raw: str) -> Document | None:
+        """What was read from a file, if the SHA-256 of its bytes is still the same."""
+
+
 def load_all(
     paths: Iterable[str | Path],
     *,
     on_skip: Callable[[str], None],
+    on_bad: Callable[[str], None] | None = None,
     urls: bool = False,
-    taken: Mapping[str, str] | None = None,
+    shelf: Shelf | None = None,
 ) -> Iterator[Document]:
     """Read files, folders (recursively, in the order of names) and, with ``urls``, URLs.
 
     A file that stands at several places is read once, whatever the links that lead to it.
     Its source is its name, or for one in a given folder the path from there; where another
     file has that source already, it is as much more of its own path as makes it different.
-    ``taken`` maps the sources that others have to their ``Document.path``. A file in it
-    keeps its source.
+    A file on the ``shelf`` keeps its source, and is not parsed again while its bytes are
+    the same.
 
     Raises InputError for a path named here that cannot be read; that one does not exist is
-    found before the first is read. A file in a folder that cannot be read, or a link that
+    found before the first is read. With ``on_bad``, that is told of them in one line each
+    instead, and the others are read. A file in a folder that cannot be read, or a link that
     leads out of the folder, goes to ``on_skip`` as one line and is left out; hidden ones
     are passed over without a word.
     """
     given = list(paths)
-    for path in given:
-        if _is_url(path):
-            if not urls:
-                raise InputError(f"{_printable(str(path))} is a web address, not a file")
-        elif not os.path.exists(path):
-            raise InputError(f"{_printable(str(path)) or 'the empty path'} does not exist")
-    sources = _Sources(taken or {})
+    if on_bad is None:
+        for path in given:
+            _check(path, urls)
+    sources = _Sources(shelf)
     folders = {path: _walk(Path(path)) for path in given if os.path.isdir(path)}
     steps = sum(len(folders[path].files) if path in folders else 1 for path in given)
     with progress_bar("reading", steps, unit="file") as bar:
 
         def skip(line: str) -> None:
-            bar.clear()
+            clear_bars()
             on_skip(line)
 
         for path in given:
-            if path in folders:
-                yield from _load_folder(folders[path], skip, sources, bar)
-                continue
-            bar.set_postfix_str(_printable(str(path)), refresh=False)
-            if _is_url(path):
-                if sources.is_new(str(path)):
-                    document = load_url(str(path))
-                    sources.add(document)
-                    yield document
-            elif sources.is_new(os.path.realpath(path)):
-                yield _load_as(Path(path), 1, sources)
-            bar.update()
+            try:
+                if path in folders:
+                    yield from _load_folder(folders[path], skip, sources, bar)
+                else:
+                    yield from _load_named(path, urls, sources, bar)
+            except InputError as error:
+                if on_bad is None:
+                    raise
+                on_bad(str(error))
+
+
+def _check(path: str | Path, urls: bool) -> None:
+    """Raise InputError where a path is certain to be of no use."""
+    if _is_url(path):
+        if not urls:
+            raise InputError(f"{_printable(str(path))} is a web address, not a file")
+    elif not os.path.exists(path):
+        raise InputError(f"{_printable(str(path)) or 'the empty path'} does not exist")
+
+
+def _load_named(
+    path: str | Path, urls: bool, sources: _Sources, bar: tqdm[Any]
+) -> Iterator[Document]:
+    """What is at a path or an address, unless it was read before. Raises InputError."""
+    bar.set_postfix_str(_printable(str(path)), refresh=False)
+    _check(path, urls)
+    if _is_url(path):
+        if sources.is_new(str(path)):
+            document = load_url(str(path))
+            sources.add(document)
+            yield document
+    elif sources.is_new(os.path.realpath(path)):
+        yield _load_as(Path(path), 1, sources)
+    bar.update()
 
 
 # ---- Files and folders -----------------------------------------------------------------------
@@ -161,9 +196,10 @@ def load_all(
 class _Sources:
     """What has been read in one call of ``load_all``, and which file has which source."""
 
-    def __init__(self, taken: Mapping[str, str]) -> None:
-        self._taken = dict(taken)
-        self._source_of = {real: source for source, real in taken.items()}
+    def __init__(self, shelf: Shelf | None) -> None:
+        self.shelf = shelf
+        self._taken: set[str] = set()
+        self._source_of: dict[str, str] = {}
         self._read: set[str] = set()
 
     def is_new(self, real: str) -> bool:
@@ -175,33 +211,40 @@ class _Sources:
     def choose(self, path: Path, length: int) -> str:
         """The source of a file: at least the last ``length`` parts of its path."""
         real = os.path.realpath(path)
-        if real in self._source_of:
-            return self._source_of[real]
+        known = self._source_of.get(real) or (self.shelf and self.shelf.source_of(real))
+        if known:
+            return known
         parts = Path(os.path.abspath(path)).parts
         ends = [
             _printable(Path(*parts[-count:]).as_posix()) for count in range(length, len(parts) + 1)
         ]
-        return next((end for end in ends if end not in self._taken), ends[-1])
+        return next((end for end in ends if not self._is_taken(end)), ends[-1])
+
+    def _is_taken(self, source: str) -> bool:
+        return source in self._taken or (self.shelf is not None and self.shelf.has(source))
 
     def add(self, document: Document) -> None:
-        self._taken[document.source] = document.path
+        self._taken.add(document.source)
         self._source_of[document.path] = document.source
 
 
 def _load_as(path: Path, length: int, sources: _Sources) -> Document:
     """Read a file under the source that is chosen for it. Raises InputError."""
-    document = _load_file(path, sources.choose(path, length))
+    document = _load_file(path, sources.choose(path, length), sources.shelf)
     sources.add(document)
     return document
 
 
-def _load_file(path: Path, source: str) -> Document:
+def _load_file(path: Path, source: str, shelf: Shelf | None = None) -> Document:
     name = _printable(str(path))
     try:
         data, kind = _read(path)
+        real, raw = os.path.realpath(path), sha256(data).hexdigest()
+        if shelf is not None and (same := shelf.unchanged(real, raw)):
+            return same
         fallback = _printable(path.stem)
         document = _document(data, kind=kind, source=source, fallback=fallback, charset=None)
-        return replace(document, path=os.path.realpath(path))
+        return replace(document, path=real, raw=raw)
     except Unreadable as error:
         raise InputError(f"{name} {error}") from None
 

@@ -12,6 +12,14 @@ from tqdm import tqdm
 TICK = 0.5
 """Seconds between two looks at the clock, for steps that take long by themselves."""
 
+_bars: list[tqdm[Any]] = []
+
+
+def clear_bars() -> None:
+    """Make room for a line that is to stay: the bars come again below it."""
+    for bar in _bars:
+        bar.clear()
+
 
 @contextmanager
 def progress_bar(what: str, total: int | None = None, *, unit: str = "") -> Iterator[tqdm[Any]]:
@@ -43,8 +51,10 @@ def progress_bar(what: str, total: int | None = None, *, unit: str = "") -> Iter
             return
         ticker = threading.Thread(target=tick, daemon=True)
         ticker.start()
+        _bars.append(bar)
         try:
             yield bar
         finally:
+            _bars.remove(bar)
             done.set()
             ticker.join()

@@ -19,6 +19,8 @@ from sentencex import get_sentence_boundaries  # type: ignore[import-untyped]
 from .text import STAMP
 from .types import Document, Passage, Span
 
+RULES = 2
+"""Counts the changes after which a text is split otherwise: an index notes it."""
 MAX_SENTENCE = 600
 """No span is longer, in characters; what has no full stop so long is cut at white space."""
 

@@ -1,58 +1,50 @@
 """PassageIndex: documents in, passages found. The one owner of the on-disk state.
 
-One SQLite file (or one in memory) holds the documents, each text once, the spans of
-their passages, and all vectors. FAISS and the keyword index are made from it whenever
-documents change. A search sees one immutable view for the whole of a question.
+The file (index/database.py) holds the documents, each text once, the spans of their
+passages, and all vectors. What is searched (index/view.py) is made from it, and brought up
+to date when a question comes; a question sees one state from beginning to end.
 """
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from operator import length_hint
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from cachetools import LRUCache
+from numpy.typing import NDArray
 
-from index.dense import DenseIndex
+from index import manifest
+from index.database import FILE, Database, read_count
 from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
 from index.errors import InputError, ModelError
 from index.fuse import fuse, ranks
 from index.language import detect_language
-from index.lexical import Compounds, KeywordIndex, question_words, terms, words
+from index.lexical import question_words
 from index.load import load_all
+from index.lock import exclusive
 from index.progress import progress_bar
+from index.records import Snapshot, text_hash
 from index.split import passages as split
+from index.split import sentences
 from index.text import canonical
 from index.types import Document, Hit, Passage, Span
-from index.vectors import Encoding, FloatMatrix
+from index.vectors import Encoding, unit
+from index.view import Library, Searchable, View
 
-SCHEMA = 2
-FILE = "beleg.sqlite"
+__all__ = ["FILE", "QUESTION_LIMIT", "PassageIndex", "Query", "View", "check_question"]
+
 POOL = 50
 """Candidates that each channel may put forward."""
-WINDOW = 256
-"""The most tokens of a passage, whatever more the encoder could take in."""
 QUESTION_LIMIT = 2_000
 """The longest question, in characters."""
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS documents (
-  id TEXT PRIMARY KEY, source TEXT NOT NULL UNIQUE, path TEXT NOT NULL, title TEXT NOT NULL,
-  language TEXT NOT NULL, pages TEXT NOT NULL, text TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS passages (
-  id INTEGER PRIMARY KEY, document TEXT NOT NULL REFERENCES documents(id) ON DELETE CASCADE,
-  start INTEGER NOT NULL, end INTEGER NOT NULL, sentences TEXT NOT NULL,
-  vector BLOB NOT NULL, sentence_vectors BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS passages_document ON passages(document);
-"""
+BATCH = 1_000
+"""About so many texts are embedded and written together: what a kill loses at most."""
 
 
 @dataclass(frozen=True)
@@ -69,75 +61,36 @@ class Query:
     words: tuple[dict[str, float], ...]
 
 
-@dataclass(frozen=True)
-class View:
-    """One state of the index, made for searching; never changed."""
-
-    documents: tuple[Document, ...]
-    passages: tuple[Passage, ...]
-    dense: DenseIndex
-    sentences: DenseIndex
-    first_sentence: tuple[int, ...]
-    """Row of each passage's first sentence vector; one more entry ends the last."""
-
-    @cached_property
-    def languages(self) -> tuple[str, ...]:
-        """The languages of the documents, as ISO 639-1 codes."""
-        return tuple(sorted({document.language for document in self.documents}))
-
-    @cached_property
-    def compounds(self) -> Compounds:
-        """Splits compounds into words of the documents."""
-        texts = (document.text for document in self.documents)
-        return Compounds({word for text in texts for word in words(text) if len(word) >= 4})
-
-    @cached_property
-    def keywords(self) -> KeywordIndex:
-        """Keyword search over the passages."""
-        return KeywordIndex([self.terms(passage.text, passage) for passage in self.passages])
-
-    @cached_property
-    def _rows(self) -> dict[int, int]:
-        return {id(passage): row for row, passage in enumerate(self.passages)}
-
-    def sentence_vectors(self, passage: Passage) -> FloatMatrix:
-        """Unit vectors of the sentences of one of this view's passages."""
-        row = self._rows[id(passage)]
-        return self.sentences.vectors[self.first_sentence[row] : self.first_sentence[row + 1]]
-
-    def before(self, passage: Passage) -> Span | None:
-        """The sentence that stands before a passage in its document."""
-        row = self._rows[id(passage)] - 1
-        if row < 0 or self.passages[row].document is not passage.document:
-            return None
-        ended = [span for span in self.passages[row].sentences if span.end <= passage.start]
-        return ended[-1] if ended else None
-
-    def terms(self, text: str, passage: Passage) -> list[str]:
-        """The index terms of a text that stands in ``passage``."""
-        return terms(text, passage.document.language, self.compounds)
-
-
 class PassageIndex:
     """Documents, split into passages and embedded, to be searched.
 
-    ``path`` is a folder for an index on disk; None keeps everything in memory.
+    ``path`` is a folder for an index on disk; None keeps everything in memory. Threads and
+    processes may share it: one at a time changes it, the others read what was there before.
 
     Raises:
-        InputError: the folder holds something else.
+        InputError: the folder holds something else, or is damaged.
         ModelError: the index was made with another encoder.
     """
 
     def __init__(self, path: str | Path | None = None, *, encoder: Encoder | None = None) -> None:
         self.path = Path(path) if path is not None else None
-        self._lock = threading.RLock()
-        self._db = self._connect()
         self.encoder: Encoder = encoder if encoder is not None else SentenceTransformerEncoder()
+        self._lock = threading.RLock()
         self._encodings: LRUCache[str, Encoding] = LRUCache(maxsize=256)
-        with self._told():
-            self._db.executescript(_TABLES)
-            self._dimension = self._check_manifest()
-        self._refresh()
+        self._library = Library()
+        self._searchable: Searchable | None = None
+        if self.path is not None and not self.exists(self.path):
+            check_empty(self.path)
+            made = manifest.describe(self.encoder)
+            with exclusive(self.path):
+                Database.create(self.path, made)
+        self._database = Database(self.path)
+        self._manifest: dict[str, str] = {}
+        self._compared: dict[str, str] | None = None
+        """The manifest that the encoder was held against."""
+        if self.path is not None:
+            self._manifest = manifest.read(self.path)
+            manifest.check_name(self._manifest, self.encoder, self.path)
 
     @staticmethod
     def exists(path: str | Path) -> bool:
@@ -152,81 +105,42 @@ class PassageIndex:
         is none.
 
         Raises:
-            InputError: there is no index.
+            InputError: there is no index, or it is damaged.
             ModelError: the index was made with another encoder.
         """
-        file = Path(path) / FILE
         if not cls.exists(path):
             if create:
-                encoder = SentenceTransformerEncoder(model)
-                _ = encoder.dimension  # loaded first: a wrong name must leave no empty index
-                return cls(path, encoder=encoder)
+                return cls(path, encoder=SentenceTransformerEncoder(model))
+            check_empty(Path(path))
             raise InputError(f"no index in {path}: make one with  beleg add PATH --index {path}")
-        try:
-            with closing(sqlite3.connect(file)) as db:
-                row = db.execute("SELECT value FROM manifest WHERE key = 'encoder'").fetchone()
-        except sqlite3.Error as error:
-            raise InputError(f"{file} is not an index, or cannot be read: {error}") from error
-        name = model or (row[0] if row and row[0] != BUNDLED_NAME else None)
+        held = manifest.read(Path(path))
+        name = model or (held["encoder"] if held["encoder"] != BUNDLED_NAME else None)
         return cls(path, encoder=SentenceTransformerEncoder(name))
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """One transaction; what SQLite complains of becomes an InputError."""
-        try:
-            with self._lock, self._db:
-                yield
-        except sqlite3.Error as error:
-            raise InputError(f"the index in {self.path or 'memory'}: {error}") from error
-
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            if self.path is not None:
-                self.path.mkdir(parents=True, exist_ok=True)
-            file = self.path / FILE if self.path is not None else ":memory:"
-            db = sqlite3.connect(file, check_same_thread=False, timeout=30)
-            db.execute("PRAGMA foreign_keys = ON")  # removing a document removes its passages
-            db.execute("SELECT count(*) FROM sqlite_master")
-        except (OSError, sqlite3.DatabaseError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"cannot use {self.path} as an index: {reason}") from error
-        return db
-
-    def _check_manifest(self) -> int:
-        """The dimension of the vectors here; a new index is given its manifest."""
-        query = "SELECT key, value FROM manifest"
-        if not self._db.execute(query).fetchall():
-            made = {
-                "schema": str(SCHEMA),
-                "encoder": self.encoder.name,
-                "dimension": str(self.encoder.dimension),
-            }
-            # Another process may be as far as we are.
-            self._db.executemany("INSERT OR IGNORE INTO manifest VALUES (?, ?)", made.items())
-        held = dict(self._db.execute(query))
-        if held["schema"] != str(SCHEMA):
-            raise InputError(
-                f"the index in {self.path} is of version {held['schema']}, this Beleg writes"
-                f" {SCHEMA}: make a new one"
-            )
-        if held["encoder"] != self.encoder.name:
-            raise ModelError(
-                f"the index was made with the encoder {held['encoder']!r}, not"
-                f" {self.encoder.name!r}: name its own with --model, or make a new index"
-            )
-        return int(held["dimension"])
 
     def check_encoder(self) -> None:
         """Load the encoder now, not at the first question.
 
         Raises:
-            ModelError: it cannot be loaded, or its vectors are not those of the index.
+            ModelError: it cannot be loaded, or is not the one the index was made with.
         """
-        if self.encoder.dimension != self._dimension:
-            raise ModelError(
-                f"the encoder {self.encoder.name!r} gives vectors of {self.encoder.dimension}"
-                f" numbers, the index has {self._dimension}: make a new index"
-            )
+        with self._lock:
+            if self.path is not None and self._compared is not self._manifest:
+                manifest.check_encoder(self._manifest, self.encoder, self.path)
+                self._compared = self._manifest
+
+    def _reconsider(self, snapshot: Snapshot) -> None:
+        """The index may have been made anew, with another encoder, since it was opened."""
+        if self.path is not None and (held := snapshot.manifest()) != self._manifest:
+            with self._lock:
+                self._manifest = held
+            self.check_encoder()
+
+    @property
+    def _dimension(self) -> int:
+        """Of the vectors here; the encoder need not be loaded for it."""
+        if self.path is None:
+            return self.encoder.dimension
+        return int(self._manifest["dimension"])
 
     # --- changing ---
 
@@ -240,218 +154,214 @@ class PassageIndex:
         """Load, split and embed documents; those already there unchanged are left alone.
 
         A file that was added before and has changed replaces what it was; another file of
-        the same name is given a longer source (see index.load). A ``Document`` replaces the
-        one of the same source. Returns the documents read.
+        the same name is given a longer source (see index.load), but one with the same text
+        is the same document. A ``Document`` replaces the one of the same source. Returns
+        the documents that are there now.
+
+        They are written in batches, each whole or not at all: after an interruption, the
+        same call goes on where it stopped.
 
         Raises:
-            InputError: a path cannot be read, or holds nothing to read.
+            InputError: a path cannot be read, or holds nothing to read. The others have
+                been added; if several cannot, ``on_skip`` is told of all but the last.
         """
-        items = [paths] if isinstance(paths, str | Path | Document) else list(paths)
-        given = [item for item in items if isinstance(item, Document)]
-        named = [item for item in items if not isinstance(item, Document)]
-        with self._told():
-            taken = dict(self._db.execute("SELECT source, path FROM documents").fetchall())
-        if named:
-            given += load_all(named, on_skip=on_skip, urls=urls, taken=taken)
-        self.check_encoder()
-        with self._told():
-            held = {row[0] for row in self._db.execute("SELECT id FROM documents")}
-            fresh = {document.id: document for document in given if document.id not in held}
-            if fresh:
-                self._embed(list(fresh.values()))
-        if fresh:
-            self._refresh()
-        return given
+        items = [paths] if isinstance(paths, str | Path | Document) else paths
+        return list(self.adding(items, urls=urls, on_skip=on_skip))
 
-    def _embed(self, documents: Sequence[Document]) -> None:
-        window = min(self.encoder.window, WINDOW)
-        count = self.encoder.count_tokens
-        found = []
-        with progress_bar("splitting", len(documents), unit="file") as bar:
-            for document in documents:
-                found.append((document, split(document, window=window, count_tokens=count)))
-                bar.update()
-        passages = [passage for _, parts in found for passage in parts]
-        sentences = [
-            passage.document.text[span.start : span.end]
-            for passage in passages
-            for span in passage.sentences
-        ]
-        unique = list(dict.fromkeys([passage.text for passage in passages] + sentences))
-        vectors = self.encoder.passages(unique, progress="embedding")
-        row = {text: i for i, text in enumerate(unique)}
-        for document, parts in found:
-            self._db.execute("DELETE FROM documents WHERE source = ?", (document.source,))
-            self._db.execute(
-                "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    document.id,
-                    document.source,
-                    document.path,
-                    document.title,
-                    document.language,
-                    json.dumps(document.pages),
-                    document.text,
-                ),
+    def adding(
+        self,
+        paths: Iterable[str | Path | Document],
+        *,
+        urls: bool = False,
+        on_skip: Callable[[str], None] = lambda line: None,
+    ) -> Iterator[Document]:
+        """``add``, giving each document when it is there: all of them need not fit in memory."""
+        bad: list[str] = []
+        with self._database.exclusive():
+            shelf = _Shelf(self._database, on_skip)
+            named: list[str | Path] = []
+            given = chain(
+                _documents(paths, named),
+                load_all(named, on_skip=on_skip, on_bad=bad.append, urls=urls, shelf=shelf),
             )
-            for passage in parts:
-                spans = [(span.start, span.end) for span in passage.sentences]
-                inner = [row[document.text[start:end]] for start, end in spans]
-                self._db.execute(
-                    "INSERT INTO passages (document, start, end, sentences, vector,"
-                    " sentence_vectors) VALUES (?, ?, ?, ?, ?, ?)",
-                    (
-                        document.id,
-                        passage.start,
-                        passage.end,
-                        json.dumps(spans),
-                        vectors[row[passage.text]].tobytes(),
-                        vectors[inner].tobytes(),
-                    ),
-                )
+            yield from self._add(given, shelf)
+        for line in bad[:-1]:
+            on_skip(line)
+        if bad:
+            raise InputError(bad[-1])
 
-    def remove(self, *documents: str) -> list[str]:
+    def _add(self, given: Iterable[Document], shelf: _Shelf) -> Iterator[Document]:
+        batch: list[tuple[Document, list[Passage]]] = []
+        met: list[Document] = []
+        texts = 0
+        for document in given:
+            there = shelf.find(document)
+            met.append(there or document)
+            if there is None:
+                self.check_encoder()
+                batch.append((document, self._split(document)))
+                shelf.expect(document)
+                texts += sum(1 + len(p.sentences) for p in batch[-1][1])
+            if texts >= BATCH or len(met) >= BATCH:
+                self._write(batch)
+                shelf.expected.clear()
+                yield from met
+                batch, met, texts = [], [], 0
+        self._write(batch)
+        yield from met
+
+    def _split(self, document: Document) -> list[Passage]:
+        if document.whole:
+            return [_whole(document)]
+        with progress_bar("splitting"):
+            return split(
+                document,
+                window=manifest.window(self.encoder),
+                overlap=manifest.OVERLAP,
+                count_tokens=self.encoder.count_tokens,
+            )
+
+    def _write(self, batch: Sequence[tuple[Document, Sequence[Passage]]]) -> None:
+        if not batch:
+            return
+        passages = [passage for _, parts in batch for passage in parts]
+        spans = [(p.document.text, span) for p in passages for span in p.sentences]
+        inner = [text[span.start : span.end] for text, span in spans]
+        unique = list(dict.fromkeys([passage.text for passage in passages] + inner))
+        vectors = self._embed(unique)
+        row = {text: i for i, text in enumerate(unique)}
+        with self._database.writing() as writer:
+            self._reconsider(writer)
+            for document, parts in batch:
+                own = [row[passage.text] for passage in parts]
+                below = [
+                    [row[document.text[s.start : s.end]] for s in passage.sentences]
+                    for passage in parts
+                ]
+                writer.put(document, parts, vectors[own], [vectors[rows] for rows in below])
+
+    def _embed(self, texts: Sequence[str]) -> NDArray[np.float16]:
+        """Raises ModelError where what the encoder gives is no vectors."""
+        vectors = np.asarray(self.encoder.passages(texts, progress="embedding"))
+        if vectors.shape != (len(texts), self._dimension) or not np.isfinite(vectors).all():
+            raise ModelError(
+                f"the encoder {self.encoder.name!r} gave {_what(vectors)} for {len(texts)} texts,"
+                f" not vectors of {self._dimension} numbers: nothing was added"
+            )
+        return unit(vectors.astype(np.float32)).astype(np.float16)
+
+    def remove(self, *documents: str, missing_ok: bool = False) -> list[str]:
         """Remove documents by their ids or sources, all or none; returns their sources.
 
         Raises:
-            InputError: one of them is not there.
+            InputError: one of them is not there, and ``missing_ok`` is not set.
         """
         gone: dict[str, str] = {}
-        with self._told():
+        with self._database.exclusive(), self._database.writing() as writer:
             for document in documents:
-                rows = self._db.execute(
-                    "DELETE FROM documents WHERE id = ?1 OR source = ?1 RETURNING id, source",
-                    (document,),
-                ).fetchall()
-                gone |= dict(rows)
-                if not rows and document not in (*gone, *gone.values()):  # named twice
+                found = list(writer.records("WHERE key = ?1 OR source = ?1", document))
+                for record in found:
+                    writer.remove(record)
+                    gone |= {record.key: record.source, record.source: record.source}
+                if not (found or missing_ok or document in gone):  # it may be named twice
                     raise InputError(f"no document {document!r} in this index")
-        self._refresh()
-        return list(gone.values())
+        return list(dict.fromkeys(gone.values()))
 
     def fork(self) -> Self:
         """A copy in memory that shares the encoder; changing it leaves this one alone."""
+        self.check_encoder()
+        view = self.view
         copy = type(self)(encoder=self.encoder)
-        with self._told():
-            self._db.backup(copy._db)
-            copy._view = self._view
+        copy._database = Database.copy(view.snapshot)
+        state = copy._database.snapshot().state()
+        copy._searchable = replace(view.searchable, state=state)
         return copy
 
     def close(self) -> None:
-        """Close the file; the index cannot be changed from then on."""
-        self._db.close()
-
-    def _refresh(self) -> None:
-        """Show what was committed."""
-        with self._told():
-            self._db.execute("BEGIN")  # all of it must be of one state
-            self._view = self._read()
-
-    def _read(self) -> View:
-        """Everything from SQLite, made searchable."""
-        size = self._dimension
-        documents = {
-            key: Document(text, source, title, language, tuple(json.loads(pages)), path)
-            for key, source, path, title, language, pages, text in self._db.execute(
-                "SELECT id, source, path, title, language, pages, text FROM documents"
-                " ORDER BY rowid"
-            )
-        }
-        passages: list[Passage] = []
-        vectors: list[FloatMatrix] = []
-        inner: list[FloatMatrix] = []
-        first = [0]
-        for key, start, end, spans, vector, sentence_vectors in self._db.execute(
-            "SELECT document, start, end, sentences, vector, sentence_vectors FROM passages"
-            " ORDER BY id"
-        ):
-            parts = tuple(Span(a, b) for a, b in json.loads(spans))
-            passages.append(Passage(documents[key], start, end, parts))
-            vectors.append(np.frombuffer(vector, np.float32).reshape(1, size))
-            inner.append(np.frombuffer(sentence_vectors, np.float32).reshape(-1, size))
-            first.append(first[-1] + len(parts))
-        empty = [np.zeros((0, size), np.float32)]
-        return View(
-            documents=tuple(documents.values()),
-            passages=tuple(passages),
-            dense=DenseIndex(np.concatenate(vectors or empty)),
-            sentences=DenseIndex(np.concatenate(inner or empty)),
-            first_sentence=tuple(first),
-        )
+        self._database.close()
 
     # --- searching ---
 
     @property
     def view(self) -> View:
         """The present state; hold on to it for the whole of a question."""
-        return self._view
+        with self._lock:
+            snapshot = self._database.snapshot()
+            before = self._searchable
+            if before is None or before.state.incarnation != snapshot.state().incarnation:
+                self._reconsider(snapshot)
+            self._searchable = Searchable.of(snapshot, self._dimension, before)
+            return View(snapshot, self._searchable, self._library)
 
     @property
-    def documents(self) -> tuple[Document, ...]:
-        return self._view.documents
+    def documents(self) -> Sequence[Document]:
+        """All documents in the order they were added, each read when it is asked for."""
+        snapshot = self._database.snapshot()
+        return View(snapshot, Searchable(snapshot.state()), self._library).documents
 
     def query(self, question: str, view: View | None = None) -> Query:
         """A question's language, vectors and words.
 
         Raises:
             InputError: the question is empty or longer than QUESTION_LIMIT.
+            ModelError: the encoder is not the one the index was made with.
         """
         text = check_question(question)
-        view = view or self._view
+        self.check_encoder()
+        view = view or self.view
         language = detect_language(text, among=("de", "en"))
         spoken = detect_language(text) if language == "en" else language
         spoken = language if spoken in ("de", "en") else spoken
         found = question_words(text, spoken, view.languages, view.compounds)
         (encoding,) = self.encoder.encode([text], question=True)
+        vector = encoding.vector
+        if vector.shape != (self._dimension,) or not np.isfinite(vector).all():
+            raise ModelError(
+                f"the encoder {self.encoder.name!r} gave {_what(vector)} for the question, not a"
+                f" vector of {self._dimension} numbers"
+            )
         return Query(text, language, spoken, encoding, tuple(found))
 
-    def search(self, question: str | Query, k: int = 10, *, view: View | None = None) -> list[Hit]:
-        """The ``k`` best passages, best first.
+    def search(
+        self,
+        question: str | Query,
+        k: int = 10,
+        *,
+        view: View | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> list[Hit]:
+        """The ``k`` best passages, best first, of the documents that ``where`` lets through.
 
         A passage's score is the sum of its own cosine with the question, that of its
-        best sentence, and its share of the question's BM25 (see fuse.WEIGHTS).
+        best sentence, and its share of the question's BM25 (see fuse.WEIGHTS). For
+        ``where`` see View.only.
         """
-        view = view or self._view
+        view = view or self.view
         query = question if isinstance(question, Query) else self.query(question, view)
+        if where:
+            view = view.only(where)
+        held = view.searchable
         vector = query.encoding.vector
-        if not view.passages or k < 1:
+        if not len(held.rows) or k < 1:
             return []
         lexical = view.keywords.scores(query.words)
-        first = np.asarray(view.first_sentence)
-        pool = set(view.dense.search(vector, POOL)[0].tolist())
-        rows = view.sentences.search(vector, 2 * POOL)[0]
-        pool.update((np.searchsorted(first, rows, side="right") - 1).tolist())
-        pool.update(np.argsort(-lexical, kind="stable")[:POOL].tolist())
-        rows = np.asarray(sorted(pool), np.int64)
-        channels = {
-            "dense": view.dense.vectors[rows] @ vector,
-            "sentence": np.asarray(
-                [(view.sentences.vectors[first[i] : first[i + 1]] @ vector).max() for i in rows],
-                np.float32,
-            ),
-            "lexical": lexical[rows],
-        }
+        deep = max(POOL, k)
+        rows = np.unique(np.concatenate([held.nearest(vector, deep), top(lexical, deep)]))
+        own, inner = held.cosines(rows, vector)
+        channels = {"dense": own, "sentence": inner, "lexical": lexical[rows]}
         if (known := self.encoder.languages) is not None:
             # Of another language its vectors say nothing; what they say of the others must not
             # come before the words of a question in it.
-            of = [
-                query.spoken in known and view.passages[row].document.language in known
-                for row in rows
-            ]
-            for name in ("dense", "sentence"):
-                channels[name] = channels[name] * np.asarray(of, np.float32)
+            of = np.isin(held.languages_of(rows), sorted(known)) & (query.spoken in known)
+            channels |= {"dense": own * of, "sentence": inner * of}
         score = fuse(channels)
         rank = {name: ranks(values) for name, values in channels.items()}
-        best = np.argsort(-score, kind="stable")[:k]
-        return [
-            Hit(
-                view.passages[rows[i]],
-                float(score[i]),
-                {name: int(order[i]) for name, order in rank.items()},
-                self._nearest(view, view.passages[rows[i]], query),
-            )
-            for i in best
-        ]
+        found = []
+        for i in np.argsort(-score, kind="stable")[:k]:
+            passage = view.passage(int(rows[i]))
+            places = {name: int(order[i]) for name, order in rank.items()}
+            found.append(Hit(passage, float(score[i]), places, self._nearest(view, passage, query)))
+        return found
 
     def _nearest(self, view: View, passage: Passage, query: Query) -> Span:
         """The sentence of a passage nearest to a question: by meaning, or else by keywords."""
@@ -474,11 +384,103 @@ class PassageIndex:
             self._encodings.update(fresh)
         return [known[text] if text in known else fresh[text] for text in texts]
 
-    def as_retriever(self, k: int = 5) -> Any:
+    def as_retriever(self, k: int = 5, where: Mapping[str, Any] | None = None) -> Any:
         """This index as a LangChain retriever."""
         from index.langchain import PassageRetriever
 
-        return PassageRetriever(index=self, k=k)
+        return PassageRetriever(index=self, k=k, where=dict(where or {}))
+
+
+class _Shelf:
+    """What is there already, for the loader and for who adds: looked up, not read as a whole.
+
+    ``on_skip`` is told, in one line, of a file that is word for word another one.
+    """
+
+    def __init__(self, database: Database, on_skip: Callable[[str], None]) -> None:
+        self._database = database
+        self._on_skip = on_skip
+        self.expected: dict[str, Document] = {}
+        """By the hash of their text, the files that are about to be written."""
+
+    def _one(self, sql: str, *values: str) -> Any:
+        return next(self._database.snapshot().rows(sql, *values), (None,))[0]
+
+    def source_of(self, path: str) -> str | None:
+        """The source of the document that was read from a file."""
+        found = self._one("SELECT source FROM documents WHERE path = ? ORDER BY id", path)
+        return None if found is None else str(found)
+
+    def has(self, source: str) -> bool:
+        return bool(self._one("SELECT count(*) FROM documents WHERE source = ?", source))
+
+    def unchanged(self, path: str, raw: str) -> Document | None:
+        """The document that was read from a file, if its bytes are still the same."""
+        snapshot = self._database.snapshot()
+        for record in snapshot.records("WHERE path = ? AND raw = ?", path, raw):
+            return snapshot.document(record)
+        return None
+
+    def find(self, document: Document) -> Document | None:
+        """The one that is there for a document, with the same text and all else."""
+        snapshot = self._database.snapshot()
+        for record in snapshot.records("WHERE key = ?", document.id):
+            return document if record.describes(document) else None
+        if not document.path or self.has(document.source):
+            return None
+        digest = text_hash(document.text)
+        twin = self.expected.get(digest)
+        for record in snapshot.records("WHERE hash = ? AND path != ''", digest):
+            twin = twin or snapshot.document(record)
+        if twin is not None:
+            self._on_skip(f"{document.path} is word for word {twin.source}: one document")
+        return twin
+
+    def expect(self, document: Document) -> None:
+        if document.path:
+            self.expected[text_hash(document.text)] = document
+
+
+def _documents(
+    items: Iterable[str | Path | Document], named: list[str | Path]
+) -> Iterator[Document]:
+    """Those of the items that are documents; the others are ``named``."""
+    count = length_hint(items)
+    with progress_bar("adding" if count > 1 else "", count, unit="document") as bar:
+        for item in items:
+            if isinstance(item, Document):
+                yield item
+            else:
+                named.append(item)
+            bar.update()
+
+
+def _whole(document: Document) -> Passage:
+    end = len(document.text)
+    spans = sentences(document.text, document.language) or [Span(0, end)]
+    return Passage(document, 0, end, tuple(spans))
+
+
+def _what(vectors: NDArray[Any]) -> str:
+    finite = vectors.dtype.kind == "f" and np.isfinite(vectors).all()
+    return f"an array of shape {vectors.shape}" if finite else "what is no finite number"
+
+
+def top(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """The rows of the ``k`` highest scores over 0, in no order."""
+    if k < len(scores):
+        rows = np.argpartition(-scores, k - 1)[:k]
+        return np.sort(rows[scores[rows] > 0])
+    return np.flatnonzero(scores > 0)
+
+
+def check_empty(folder: Path) -> None:
+    """Raise InputError where an index was and its file is gone."""
+    if (read_count(folder) or ("", 0))[1]:
+        raise InputError(
+            f"{folder / FILE} is gone, of an index that was here: bring it back, or remove"
+            f" {folder} and make a new one"
+        )
 
 
 def check_question(question: str) -> str:

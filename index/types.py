@@ -9,18 +9,21 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from index.errors import InputError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Document:
     """A text to answer from; ``text`` is canonical: every offset refers to it.
 
     ``language`` is an ISO 639-1 code, ``pages`` the start offset of each page (empty
     for formats without pages), ``path`` the real path or the address it was read from
-    (empty if from neither), ``id`` the first 16 hexadecimal digits of the SHA-256 of
-    source and text.
+    (empty if from neither), ``raw`` the SHA-256 of the file's bytes (or empty),
+    ``metadata`` whatever a program wants kept with it, in terms of JSON, ``whole`` that it
+    is one passage and not to be split, ``id`` the first 16 hexadecimal digits of the
+    SHA-256 of source and text.
 
     Raises:
         InputError: the text is not Unicode text: it holds half of a surrogate pair.
@@ -32,6 +35,9 @@ class Document:
     language: str = "en"
     pages: tuple[int, ...] = ()
     path: str = field(default="", compare=False, repr=False)
+    raw: str = field(default="", compare=False, repr=False)
+    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    whole: bool = field(default=False, compare=False, repr=False)
     id: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -57,12 +63,16 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A run of whole sentences of one document, the unit of retrieval."""
+    """A run of whole sentences of one document, the unit of retrieval.
+
+    ``row`` is its place in the view of the index that it was found in.
+    """
 
     document: Document = field(repr=False)
     start: int
     end: int
     sentences: tuple[Span, ...] = ()
+    row: int = field(default=-1, compare=False, repr=False)
 
     @property
     def text(self) -> str:

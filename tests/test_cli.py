@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from index.store import PassageIndex
 from rag.chatbot import EXAMPLE, Chatbot
 from tests.conftest import ROOT, Run, command, environment
+from tests.tiny import TinyEncoder
 
 ENGLISH = "Why did Russia recall its ambassador?"
 GERMAN = "Warum hat Russland seinen Botschafter zurückgerufen?"
@@ -197,10 +198,9 @@ def test_a_failed_add_leaves_no_index(beleg: Run, tmp_path: Path) -> None:
 
 
 def test_list_and_remove_need_no_encoder(beleg: Run, tmp_path: Path) -> None:
-    assert beleg("add", EXAMPLE, "--index", tmp_path).returncode == 0
-    with sqlite3.connect(tmp_path / "beleg.sqlite") as db:
-        db.execute("UPDATE manifest SET value = 'no/such-model' WHERE key = 'encoder'")
-    db.close()
+    index = PassageIndex(tmp_path, encoder=TinyEncoder("no/such-model"))
+    index.add([EXAMPLE])
+    index.close()
     assert "gipfel.de.txt" in beleg("list", "--index", tmp_path).stdout
     assert beleg("remove", "gipfel.de.txt", "--index", tmp_path).returncode == 0
 

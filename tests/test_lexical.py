@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from index.keywords import K1, B, KeywordIndex, Postings
 from index.lexical import (
-    K1,
-    B,
     Compounds,
-    KeywordIndex,
     fold,
     question_words,
     stem,
@@ -82,7 +82,7 @@ QUESTIONS = {
 @pytest.mark.parametrize("language", QUESTIONS)
 def test_a_question_finds_its_sentence(language: str) -> None:
     question, *sentences = QUESTIONS[language]
-    index = KeywordIndex([terms(sentence, language) for sentence in sentences])
+    index = KeywordIndex([Postings.of((language, words(sentence)) for sentence in sentences)])
     scores = index.scores([{term: 1.0} for term in terms(question, language)])
     assert scores.argmax() == 0
     assert scores[0] > 2 * scores[1:].max()
@@ -152,9 +152,14 @@ def bm25(corpus: Sequence[Sequence[str]], term: str) -> list[float]:
     ]
 
 
+def keywords(corpus: Sequence[Sequence[str]], language: str = "") -> KeywordIndex:
+    """An index of words that are their own stems."""
+    return KeywordIndex([Postings.of((language, row) for row in corpus)])
+
+
 def test_scores_equal_bm25_by_hand() -> None:
     corpus = [["a", "b", "b"], ["b", "c"], ["a", "c", "c", "d"], ["e"]]
-    index = KeywordIndex(corpus)
+    index = keywords(corpus)
     mass = index.idf("b") + index.idf("c")
     wanted = (np.asarray(bm25(corpus, "b")) + np.asarray(bm25(corpus, "c"))) / mass
     np.testing.assert_allclose(index.scores([{"b": 1.0}, {"c": 1.0}]), wanted, rtol=1e-5)
@@ -162,17 +167,54 @@ def test_scores_equal_bm25_by_hand() -> None:
 
 def test_a_word_counts_once_by_its_best_term() -> None:
     corpus = [["a", "b"], ["a"], ["c"]]
-    index = KeywordIndex(corpus)
+    index = keywords(corpus)
     best = np.maximum(bm25(corpus, "a"), 0.5 * np.asarray(bm25(corpus, "b")))
     wanted = best / max(index.idf("a"), index.idf("b"))
     np.testing.assert_allclose(index.scores([{"a": 1.0, "b": 0.5}]), wanted, rtol=1e-5)
     assert index.coverage([{"a"}, {"b"}, set()], [{"a": 1.0, "b": 0.5}]).tolist() == [1, 0.5, 0]
 
 
+VOCABULARY = "truppen aufmarsch truppenaufmarsch ostseeaufmarsch ostsee ambassador apfel".split()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_keyword_index_in_parts_scores_as_one_that_was_made_at_once(seed: int) -> None:
+    chance = random.Random(seed)
+    rows = [
+        (chance.choice(["de", "en"]), chance.choices(VOCABULARY, k=chance.randrange(6)))
+        for _ in range(20)
+    ]
+    # What a compound splits into depends on the words that are there: all of them stay.
+    rows += [("de", VOCABULARY)]
+    keep = np.asarray([chance.random() < 0.7 for _ in rows])
+    keep[-1] = True
+    left = [row for row, kept in zip(rows, keep, strict=True) if kept]
+    question = [{stem(w, "de"): 1.0, stem(w, "en"): 0.5} for w in chance.sample(VOCABULARY, 3)]
+    wanted = KeywordIndex([Postings.of(left)]).scores(question)
+
+    bounds = pairwise([0, *sorted(chance.sample(range(1, 20), 2)), len(rows)])
+    pairs = [(Postings.of(rows[a:b]), keep[a:b]) for a, b in bounds]
+    scores = KeywordIndex([p for p, _ in pairs], [mask for _, mask in pairs]).scores(question)
+    np.testing.assert_allclose(scores[keep], wanted, rtol=1e-5)
+    assert not scores[~keep].any()
+    merged = Postings.merge([p for p, _ in pairs], [mask for _, mask in pairs])
+    np.testing.assert_allclose(KeywordIndex([merged]).scores(question), wanted, rtol=1e-5)
+
+
+def test_new_words_split_the_compounds_that_were_there_before() -> None:
+    old = Postings.of([("de", ["truppenaufmarsch"])])
+    before = KeywordIndex([old])
+    question = [{stem("aufmarsch", "de"): 1.0}]
+    assert not before.scores(question).any()
+    new = Postings.of([("de", ["truppen", "aufmarsch"])])
+    after = KeywordIndex([old, new], earlier=before)
+    assert (after.scores(question) > 0).tolist() == [True, True]
+
+
 def test_an_empty_corpus_or_question_scores_nothing() -> None:
     assert KeywordIndex([]).scores([{"a": 1.0}]).shape == (0,)
-    assert KeywordIndex([[]]).scores([{"a": 1.0}]).tolist() == [0.0]
-    assert KeywordIndex([["a"]]).scores([]).tolist() == [0.0]
+    assert keywords([[]]).scores([{"a": 1.0}]).tolist() == [0.0]
+    assert keywords([["a"]]).scores([]).tolist() == [0.0]
 
 
 def test_stop_words_of_languages_that_the_encoder_does_not_know() -> None:

@@ -104,7 +104,7 @@ def test_documents_in_memory_are_replaced_and_removed(bot: Chatbot) -> None:
     assert len(index.documents) == 2  # all or none
     first = index.documents[0]
     assert index.remove("a", first.id, first.source) == ["a", "b"]  # named twice, removed once
-    assert index.view.passages == ()
+    assert list(index.view.passages) == []
 
 
 def test_one_path_or_document_need_not_be_in_a_list(bot: Chatbot) -> None:
@@ -129,13 +129,10 @@ def test_a_hit_names_the_sentence_nearest_to_the_question(bot: Chatbot) -> None:
 
 
 def test_an_index_that_cannot_be_written_is_one_line(bot: Chatbot, tmp_path: Path) -> None:
-    PassageIndex(tmp_path, encoder=bot.index.encoder).close()
-    index = PassageIndex(tmp_path, encoder=bot.index.encoder)
-    index._db.execute("PRAGMA query_only = ON")  # as on a read-only disk; root may write anywhere
-    with pytest.raises(InputError, match="readonly"):
-        index.add([EXAMPLE])
-    with pytest.raises(InputError, match="readonly"):
-        index.remove("a")
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(InputError, match="cannot be changed") as caught:
+        PassageIndex(tmp_path / "file", encoder=bot.index.encoder)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_reader_never_sees_half_a_change(
@@ -192,7 +189,7 @@ def test_an_index_on_disk_opens_as_it_was(bot: Chatbot, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no document"):
         again.remove(EXAMPLE.name)
     again.close()
-    assert PassageIndex(tmp_path / "i", encoder=encoder).documents == ()
+    assert len(PassageIndex(tmp_path / "i", encoder=encoder).documents) == 0
 
 
 def test_another_encoder_is_refused_by_name(bot: Chatbot, tmp_path: Path) -> None:

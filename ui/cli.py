@@ -1,8 +1,9 @@
 """The ``beleg`` command: arguments in; text, JSON and exit codes out.
 
-Exit codes: 0 answered or done, 1 the documents do not say (``ask``) or a measure fell
-short (``eval``), 2 bad input or usage, 130 interrupted. Errors are one line each. Nothing
-heavy is imported before a command needs it, so that ``beleg --help`` is instant.
+Exit codes: 0 answered or done, 1 the documents do not say (``ask``), a measure fell short
+(``eval``) or an index is damaged (``check``), 2 bad input or usage, 130 interrupted. Errors
+are one line each. Nothing heavy is imported before a command needs it, so that
+``beleg --help`` is instant.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from index.errors import BelegError, InputError
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from rag.chatbot import Chatbot
 
 DONE, NOT_SAID, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-FELL_SHORT = 1
+FELL_SHORT = DAMAGED = 1
 
 EXAMPLES = ("recall-why", "minsk-mediators", "climate-when", "x-worldcup")
 """Which of the bundled questions the chat offers; the last has no answer in the article."""
@@ -103,20 +105,29 @@ def _chat(options: argparse.Namespace) -> int:
 
 def _add(options: argparse.Namespace) -> int:
     from index.load import load_all
+    from index.progress import clear_bars
     from index.store import PassageIndex
     from rag.config import Settings
 
-    if PassageIndex.exists(options.index):
-        index = PassageIndex.open(options.index, model=options.model)
-        added = index.add(options.paths, urls=True, on_skip=_warn)
-    else:  # bad paths must not leave an empty index
-        documents = list(load_all(options.paths, urls=True, on_skip=_warn))
-        model = Settings.load(model=options.model).model
+    bad: list[str] = []
+    given: Iterable[str | Document] = options.paths
+    model = options.model
+    if not PassageIndex.exists(options.index):  # bad paths must not leave an empty index
+        model = Settings.load(model=model).model
+        loaded = load_all(options.paths, urls=True, on_skip=_warn, on_bad=bad.append)
+        given = list(islice(loaded, 1))
+        given = chain(given, loaded) if given else ()
+    if given:
         index = PassageIndex.open(options.index, model=model, create=True)
-        added = index.add(documents)
-    for document in added:
-        _print(_line(document))
-    return DONE
+        try:
+            for document in index.adding(given, urls=True, on_skip=_warn):
+                clear_bars()
+                _print(_line(document))
+        except InputError as error:
+            bad.append(str(error))
+    for line in bad:
+        _warn(line)
+    return BAD_INPUT if bad else DONE
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -141,6 +152,27 @@ def _remove(options: argparse.Namespace) -> int:
 
     removed = PassageIndex.open(options.index).remove(*options.documents)
     _print(plain(f"removed {', '.join(removed)}").replace("\n", " "))
+    return DONE
+
+
+def _check(options: argparse.Namespace) -> int:
+    from index.check import check, repair
+    from ui.render import plain
+
+    found = (repair if options.repair else check)(options.index, options.model)
+    for line in found.problems:
+        _print(plain(line))
+    for line in found.notes:
+        _warn(line)
+    held = f"documents: {found.documents}, passages: {found.passages}"
+    if options.repair and found.problems:
+        lost = f", lost: {len(found.lost)}" if found.lost else ""
+        _print(f"repaired; {held}{lost}")
+        return DAMAGED if found.lost else DONE
+    if found.problems:
+        _print(f"to mend it: beleg check --index {options.index} --repair")
+        return DAMAGED
+    _print(f"{options.index} is as it was written; {held}")
     return DONE
 
 
@@ -216,8 +248,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Ask your own documents a question, in German or English; "
         "every sentence of the answer is cited word for word.",
         epilog="Without a command: the chat on the bundled example article. "
-        "Exit codes: 0 answered or done, 1 the documents do not say or a measure fell short, "
-        "2 bad input.",
+        "Exit codes: 0 answered or done, 1 the documents do not say, a measure fell short or an "
+        "index is damaged, 2 bad input.",
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(
@@ -255,6 +287,16 @@ def _parser() -> argparse.ArgumentParser:
         "documents", metavar="DOC", nargs="+", help="a document's id or name, as list gives it"
     )
     _index(remove)
+
+    check = _command(commands, "check", _check, "check an index, and repair it")
+    _index(check)
+    check.add_argument(
+        "--repair",
+        action="store_true",
+        help="mend what is damaged, embed anew what was made with another encoder, and wipe what "
+        "was removed",
+    )
+    _model(check)
 
     evaluation = _command(commands, "eval", _eval, "measure the answers to test questions")
     evaluation.add_argument(

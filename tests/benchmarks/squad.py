@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from index.dense import DenseIndex
 from index.embed import Encoder
 from index.store import PassageIndex, View
 from index.types import Document
@@ -59,20 +58,7 @@ def indexes(paragraphs: dict[str, list[str]], encoder: Encoder) -> dict[str, Pas
 
 def subset(view: View, keep: set[str]) -> View:
     """The view of an index that holds only the documents with these sources."""
-    chosen = [i for i, p in enumerate(view.passages) if p.document.source in keep]
-    first = [0]
-    rows: list[int] = []
-    for i in chosen:
-        rows += range(view.first_sentence[i], view.first_sentence[i + 1])
-        first.append(len(rows))
-    return replace(
-        view,
-        documents=tuple(d for d in view.documents if d.source in keep),
-        passages=tuple(view.passages[i] for i in chosen),
-        dense=DenseIndex(view.dense.vectors[chosen]),
-        sentences=DenseIndex(view.sentences.vectors[rows]),
-        first_sentence=tuple(first),
-    )
+    return view.only({"source": keep})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,304 @@
+"""Is an index what was written, and what can be brought back of one that is not.
+
+A repair reads every document and passage by itself, and makes a new file of those that are
+what was written. What was lost of vectors is embedded again from the texts; a text that is
+lost is named. The new file takes the old one's place at once, or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from index import manifest
+from index.carve import carve
+from index.database import Database, read_count, replace, write_count
+from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
+from index.errors import DamageError, InputError, MismatchError, ModelError
+from index.records import SCHEMA, Part, Snapshot, total
+from index.store import PassageIndex, check_empty
+from index.types import Document
+
+WORK = "repair.new"
+"""The folder of an index in the making."""
+GAP = 5_000_000
+"""The most numbers that are tried between those that can be listed."""
+BATCH = 500
+"""So many documents are copied at a time."""
+
+
+@dataclass
+class Findings:
+    """What is wrong with an index, and what is left of it."""
+
+    documents: int = 0
+    passages: int = 0
+    problems: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    """Those of the problems that no repair mends."""
+    notes: list[str] = field(default_factory=list)
+
+    def lose(self, what: str) -> None:
+        self.problems.append(what)
+        self.lost.append(what)
+
+
+def check(folder: str | Path, model: str | None = None, encoder: Encoder | None = None) -> Findings:
+    """Read everything in an index, and hold its encoder (or ``model``) against it.
+
+    Raises:
+        InputError: there is no index.
+    """
+    folder = Path(folder)
+    database = _open(folder)
+    found = Findings()
+    for _ in _salvage(database, found):
+        pass
+    if not found.problems:
+        held = database.snapshot().manifest()
+        try:
+            manifest.check_encoder(held, encoder or _encoder(held, model), folder)
+        except MismatchError as error:
+            found.problems.append(str(error))
+        except ModelError as error:
+            found.notes.append(f"its encoder was not compared: {error}")
+    return found
+
+
+def repair(
+    folder: str | Path, model: str | None = None, encoder: Encoder | None = None
+) -> Findings:
+    """Make an index whole again; of one that is, wipe what was deleted from the disk.
+
+    With another ``model``, or where the model has changed, all documents are embedded anew.
+
+    Raises:
+        InputError: there is no index, nothing is left of it, or it cannot be written.
+        ModelError: the encoder is needed and cannot be loaded.
+    """
+    folder = Path(folder)
+    database = _open(folder)
+    with database.exclusive():
+        _clean(folder)
+        try:
+            found = check(folder, model, encoder)
+            if found.problems:
+                _rebuild(folder, found, model, encoder)
+            elif not database.vacuum():
+                raise InputError(
+                    f"{database.name}: a reader holds an earlier state, so what was removed is"
+                    " still on the disk: repair again when it is done"
+                )
+        finally:
+            _clean(folder)
+    return found
+
+
+def _open(folder: Path) -> Database:
+    if not PassageIndex.exists(folder):
+        check_empty(folder)
+        raise InputError(f"no index in {folder}: make one with  beleg add PATH --index {folder}")
+    return Database(folder, strict=False)
+
+
+def _clean(folder: Path) -> None:
+    """Remove what an interrupted repair left."""
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+
+
+def _encoder(held: dict[str, str], model: str | None) -> Encoder:
+    name = model or held.get("encoder", BUNDLED_NAME)
+    return SentenceTransformerEncoder(None if name == BUNDLED_NAME else name)
+
+
+# --- what is left ---
+
+
+def _salvage(database: Database, found: Findings) -> Iterator[tuple[Document, list[Part]]]:
+    """Every document that is what was written, with its passages, or none if they are not."""
+    try:
+        snapshot = database.snapshot()
+    except DamageError as error:
+        found.lose(str(error))
+        return
+    if (schema := snapshot.schema()) < SCHEMA:
+        found.problems.append(
+            f"{database.name} is of version {schema}, this Beleg writes version {SCHEMA}"
+        )
+        yield from ((document, []) for document in _earlier(snapshot, found))
+        return
+    found.problems += _inner_problems(snapshot)
+    with suppress(DamageError):
+        missing, wrong = database.compare()
+        if missing:
+            found.lose(str(snapshot.damaged(wrong)))
+        elif wrong:
+            found.problems.append(str(snapshot.damaged(wrong)))
+            found.notes.append("whether its latest changes are there cannot be told")
+    digest, unread = 0, 0
+    for number in _numbers(snapshot, "documents", "id"):
+        try:
+            record = snapshot.record(number)
+            digest = total([record.seal], digest)
+            document = snapshot.document(record)
+        except DamageError as error:
+            found.lose(str(error))
+            unread += 1
+            continue
+        last = record.first + record.passages - 1
+        parts: list[Part] = []
+        try:
+            parts = list(snapshot.parts("WHERE p.id BETWEEN ? AND ?", record.first, last))
+            snapshot.check_parts(record, parts)
+        except DamageError as error:
+            found.problems.append(str(error))
+            parts = []
+        found.documents += 1
+        found.passages += record.passages
+        yield document, parts
+    try:
+        state = snapshot.state()
+    except DamageError:
+        found.lose(f"{database.name} does not tell how many documents there were")
+        return
+    if (gone := state.documents - found.documents - unread) > 0:
+        found.lose(f"{database.name}: {gone} of {state.documents} documents are gone")
+    elif not unread and (state.passages, state.digest) != (found.passages, digest):
+        found.problems.append(str(snapshot.damaged("its parts do not add up")))
+
+
+def _inner_problems(snapshot: Snapshot) -> Iterator[str]:
+    """What the manifest, the state and SQLite itself find wrong."""
+    for look in (snapshot.manifest, snapshot.state):
+        try:
+            if not look():
+                yield str(snapshot.damaged("it has no manifest"))
+        except DamageError as error:
+            yield str(error)
+    try:
+        for (line,) in snapshot.rows("PRAGMA integrity_check(5)"):
+            if line != "ok":
+                yield str(snapshot.damaged(" ".join(str(line).split())))
+    except DamageError as error:
+        yield str(error)
+
+
+def _numbers(snapshot: Snapshot, table: str, column: str) -> list[int]:
+    """The numbers of a table's rows, from both ends of it as far as it can be read, and all
+    those between."""
+    ends: list[list[int]] = []
+    for order in ("ASC", "DESC"):
+        ends.append([])
+        with suppress(DamageError):
+            for (number,) in snapshot.rows(f"SELECT {column} FROM {table} ORDER BY 1 {order}"):
+                ends[-1].append(number)
+    low, high = ends
+    if low and high and low[-1] < high[-1] <= low[-1] + GAP:
+        low += range(low[-1] + 1, high[-1])
+    return sorted({number for number in (*low, *high) if isinstance(number, int)})
+
+
+def _earlier(snapshot: Snapshot, found: Findings) -> Iterator[Document]:
+    """The documents of an index of version 2 or 1, which had no seals but their ids."""
+    columns = "id, source, path, title, language, pages, text"
+    try:
+        for key, source, path, title, language, pages, text in snapshot.rows(
+            f"SELECT {columns} FROM documents ORDER BY rowid"
+        ):
+            document = Document(text, source, title, language, tuple(json.loads(pages)), path)
+            if document.id != key:
+                found.lose(f"the text of {source!r} is not what was written")
+                continue
+            found.documents += 1
+            yield document
+    except (DamageError, TypeError, ValueError) as error:
+        found.lose(str(error))
+
+
+# --- a new one ---
+
+
+def _rebuild(folder: Path, found: Findings, model: str | None, encoder: Encoder | None) -> None:
+    """Put a new file in the place of a damaged one."""
+    work = folder / WORK
+    database = _best(folder, work / "carved", found)
+    held, keep = _manifest(database)
+    encoder = encoder or _encoder(held, model)
+    try:
+        if keep:
+            manifest.check_encoder(held, encoder, folder)
+    except MismatchError:
+        keep = False
+    except ModelError:  # perhaps nothing needs to be embedded
+        keep = model is None
+    work.mkdir(exist_ok=True)
+    index, count = read_count(folder) or (held.get("index", ""), 0)
+    made = held if keep else manifest.describe(encoder)
+    if not keep and index:  # it is the same index still
+        made["index"] = index
+    with suppress(DamageError):
+        count = max(count, database.snapshot().state().generation)
+    Database.create(work, made, count + 1)
+    found.documents, found.passages = _fill(database, work, encoder, keep)
+    database.close()
+    replace(folder, work)
+    write_count(folder, made["index"], count + 1)
+
+
+def _best(folder: Path, carved: Path, found: Findings) -> Database:
+    """What a repair reads: the index, or if more is left of it without SQLite's help, that.
+
+    Raises:
+        InputError: nothing is left.
+    """
+    database = _open(folder)
+    if found.lost:
+        more = Findings()
+        carved.mkdir(parents=True)
+        carve(folder, carved)
+        other = Database(carved, strict=False)
+        for _ in _salvage(other, more):
+            pass
+        if more.documents > found.documents:
+            found.documents, found.lost = more.documents, more.lost
+            return other
+    if found.lost and not found.documents:
+        raise InputError(f"{database.name}: nothing of it can be brought back; make a new index")
+    return database
+
+
+def _fill(database: Database, work: Path, encoder: Encoder, keep: bool) -> tuple[int, int]:
+    """Copy what is whole, embed the rest; the numbers of documents and passages."""
+    index, new = PassageIndex(work, encoder=encoder), Database(work)
+    left = _salvage(database, Findings())
+    while some := list(islice(left, BATCH)):
+        with new.exclusive(), new.writing() as writer:
+            for document, parts in some:
+                if keep and parts:
+                    passages = [part.passage(document) for part in parts]
+                    vectors = np.stack([part.vector for part in parts])
+                    writer.put(document, passages, vectors, [part.sentences for part in parts])
+        index.add(document for document, parts in some if not (keep and parts))
+    state = new.snapshot().state()
+    for one in (index, new):
+        one.close()
+    return state.documents, state.passages
+
+
+def _manifest(database: Database) -> tuple[dict[str, str], bool]:
+    """The manifest as far as it can be read, and whether it is what was written."""
+    try:
+        snapshot = database.snapshot()
+        with suppress(DamageError):
+            held = snapshot.manifest()
+            return held, held.get("schema") == str(SCHEMA)
+        return dict(snapshot.rows("SELECT key, value FROM manifest")), False
+    except (DamageError, ValueError, TypeError):
+        return {}, False

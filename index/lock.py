@@ -1,0 +1,60 @@
+"""One writer at a time, and a name for the one who waits.
+
+The lock is the operating system's: it ends with the process, however that ends. Who holds
+it stands in a note beside it, on which nothing depends.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from index.errors import InputError
+
+LOCK, NOTE = "beleg.lock", "beleg.writer"
+WAIT = 30.0
+"""So many seconds a second writer waits."""
+
+
+@contextmanager
+def exclusive(folder: Path, wait: float | None = None) -> Iterator[None]:
+    """Be the one writer of a folder, which is made if it is not there.
+
+    Raises:
+        InputError: another one is still at it after ``wait`` seconds, or it cannot be written.
+    """
+    wait = WAIT if wait is None else wait
+    lock, note = FileLock(folder / LOCK, thread_local=False), folder / NOTE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=wait)
+    except Timeout:
+        raise InputError(
+            f"the index in {folder} is being changed by {_read(note)}: waited {wait:g} seconds,"
+            " try again when that is done"
+        ) from None
+    except OSError as error:
+        raise InputError(f"the index in {folder} cannot be changed: {error.strerror}") from None
+    try:
+        since = datetime.now().astimezone().isoformat(" ", "seconds")
+        with suppress(OSError):
+            note.write_text(f"{os.getpid()}\n{socket.gethostname()}\n{since}\n", "utf-8")
+        yield
+    finally:
+        with suppress(OSError):
+            note.unlink(missing_ok=True)
+        lock.release()
+
+
+def _read(note: Path) -> str:
+    """``process 12 on host since 2026-11-26 10:00:00+01:00``"""
+    with suppress(OSError, ValueError):
+        process, host, since = note.read_text("utf-8").split("\n")[:3]
+        return f"process {int(process)} on {host} since {since}"
+    return "another process"
