@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index import manifest
+from index import large, manifest
 from index.carve import carve
 from index.database import Database, read_count, replace, write_count
 from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
@@ -109,7 +109,8 @@ def _open(folder: Path) -> Database:
 
 
 def _clean(folder: Path) -> None:
-    """Remove what an interrupted repair left."""
+    """Remove what an interrupted repair left, and what is made anew of an index."""
+    large.remove(folder)
     shutil.rmtree(folder / WORK, ignore_errors=True)
 
 
