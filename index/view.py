@@ -208,11 +208,11 @@ class Searchable:
         state = snapshot.state()
         if earlier is not None and (
             earlier.state.incarnation != state.incarnation
-            or earlier.state.generation > state.generation
+            or earlier.state.generation >= state.generation
         ):
+            if earlier.state == state:
+                return earlier
             earlier = None
-        if earlier is not None and earlier.state.generation == state.generation:
-            return earlier
         before = earlier.state if earlier else None
         segments = list(earlier.segments) if earlier else []
         alive = list(earlier.alive) if earlier else []

@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import manifest
-from index.database import Database
 from index.database import FILE as INDEX
+from index.database import Database
 from index.embed import SentenceTransformerEncoder
 from index.large import FILE as LARGE
 from index.lexical import stop_words, words
@@ -232,9 +232,9 @@ def exact(corpus: Corpus, queries: FloatMatrix, documents: int) -> list[set[int]
 
 
 def lines_of(pairs: Path) -> list[list[str]]:
-    opened = gzip.open(pairs, "rt", encoding="utf-8") if pairs.suffix == ".gz" else pairs.open()
-    with opened as file:
-        return [line.rstrip("\n").split("\t")[:2] for line in file]
+    data = pairs.read_bytes()
+    text = (gzip.decompress(data) if pairs.suffix == ".gz" else data).decode("utf-8")
+    return [line.split("\t")[:2] for line in text.splitlines()]
 
 
 def centres_of(lines: list[list[str]], file: Path) -> FloatMatrix:
