@@ -62,6 +62,9 @@ def check(folder: str | Path, model: str | None = None, encoder: Encoder | None 
     for _ in _salvage(database, found):
         pass
     if not found.problems:
+        incarnation = database.snapshot().state().incarnation
+        if large.stamp(folder) and not large.Large.read(folder, incarnation):
+            found.notes.append(f"{folder / large.FILE} is not whole: it is made anew when needed")
         held = database.snapshot().manifest()
         try:
             manifest.check_encoder(held, encoder or _encoder(held, model), folder)

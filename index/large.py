@@ -207,11 +207,7 @@ class Large:
         try:
             with new.open("wb") as file:
                 for data in (MAGIC, line, *arrays.values()):
-                    held = (
-                        data
-                        if isinstance(data, bytes)
-                        else np.ascontiguousarray(data).view(np.uint8)
-                    )
+                    held = data if isinstance(data, bytes) else _bytes(data)
                     digest.update(held)
                     file.write(held)
                 file.write(digest.digest())
@@ -255,6 +251,10 @@ class Large:
         return None
 
 
+def _bytes(array: NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(array).view(np.uint8).data
+
+
 def _header(file: IO[bytes]) -> tuple[bytes, dict[str, Any]]:
     if file.read(len(MAGIC)) != MAGIC:
         raise ValueError
@@ -267,7 +267,7 @@ def _read(file: IO[bytes], kind: str, count: int, digest: Any) -> NDArray[Any]:
     array = np.fromfile(file, np.dtype(kind), count)
     if len(array) != count:
         raise ValueError
-    digest.update(array.view(np.uint8))
+    digest.update(_bytes(array))
     return array
 
 

@@ -132,9 +132,11 @@ def test_damage_to_the_file_is_never_an_answer(index: PassageIndex) -> None:
         else:
             data = bytearray(file(other).read_bytes())
         file(index).write_bytes(data)
+        assert "beleg.large is not whole" in check(file(index).parent, encoder=ENCODER).notes[0]
         answers(opened(index), there)
         assert file(index).read_bytes() != data  # it was made anew
-    assert check(file(index).parent, encoder=ENCODER).problems == []
+    found = check(file(index).parent, encoder=ENCODER)
+    assert (found.problems, found.notes) == ([], [])
 
 
 def test_a_file_of_another_past_is_found_out(index: PassageIndex, tmp_path: Path) -> None:
