@@ -206,10 +206,10 @@ class Large:
         digest = xxh3_128()
         try:
             with new.open("wb") as file:
-                for data in (MAGIC, line, *arrays.values()):
-                    held = data if isinstance(data, bytes) else _bytes(data)
-                    digest.update(held)
-                    file.write(held)
+                pieces: list[bytes | memoryview] = [MAGIC, line]
+                for data in (*pieces, *map(_bytes, arrays.values())):
+                    digest.update(data)
+                    file.write(data)
                 file.write(digest.digest())
                 file.flush()
                 os.fsync(file.fileno())
