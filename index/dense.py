@@ -1,8 +1,7 @@
-"""Vectors to FAISS: exact inner-product search over unit vectors, and a coarser one over many."""
+"""Vectors to FAISS: exact inner-product search over unit vectors, and a rounded one over many."""
 
 from __future__ import annotations
 
-import math
 from typing import Any, Self
 
 import numpy as np
@@ -10,11 +9,11 @@ from numpy.typing import NDArray
 
 from index.vectors import FloatMatrix
 
-SAMPLE = 64
-"""So many vectors a list are enough to find where the lists are."""
-PROBED = 1 / 32
-"""The share of the lists that is looked through; at least LEAST of them."""
-LEAST = 16
+SAMPLE = 20_000
+"""So many vectors are enough to find how numbers are rounded."""
+BLOCK = 10_000
+REFINED = 5
+"""So many times as many are found by four bits, and then compared by eight."""
 
 
 class DenseIndex:
@@ -63,35 +62,39 @@ class DenseIndex:
 
 
 class CoarseIndex:
-    """An inverted file with a byte a number: quick over a million vectors, and not exact.
+    """Inner-product search by rounded vectors: quick over a million of them, and not exact.
 
-    Vectors have numbers that are given once. Who asks compares those found with the vectors
-    themselves, and so only what is not found at all is lost.
+    All are compared, by four bits for two numbers (FAISS's fast scan of product codes), and
+    the nearest again by eight bits a number. Who asks compares those found with the vectors
+    themselves, and so only what is not found at all is lost. There are no lists of which only
+    some are looked through: a question's vector is not like those of passages, and of real
+    ones the lists lost more.
     """
 
     def __init__(self, index: Any) -> None:
-        self._index = index
-
-    @classmethod
-    def train(cls, dimension: int, total: int, sample: NDArray[np.float16]) -> Self:
-        """An empty one for ``total`` vectors, of which a sample is given."""
         import faiss
 
-        lists = cls.lists(total)
-        made: Any = faiss.IndexIVFScalarQuantizer(
-            faiss.IndexFlatIP(dimension), dimension, lists, faiss.ScalarQuantizer.QT_8bit,
-            faiss.METRIC_INNER_PRODUCT,
-        )  # fmt: skip
-        made.cp.min_points_per_centroid = 1  # it would warn
-        made.cp.max_points_per_centroid = SAMPLE
-        made.cp.niter = 8
-        made.cp.seed = 1
-        made.train(np.asarray(sample, np.float32))
-        return cls(made)
+        self._index = index
+        self._index.k_factor = REFINED
+        self._fine: Any = faiss.downcast_index(index.refine_index)
 
-    @staticmethod
-    def lists(total: int) -> int:
-        return max(1, int(2 * math.sqrt(total)))
+    @classmethod
+    def train(cls, sample: NDArray[np.float16]) -> Self:
+        """An empty one, for vectors like those of a sample, shape (n, dimension)."""
+        import faiss
+
+        dimension, product = sample.shape[1], faiss.METRIC_INNER_PRODUCT
+        pairs = dimension // 2 if dimension % 2 == 0 else dimension
+        rough: Any = faiss.IndexPQFastScan(dimension, pairs, 4, product)
+        rough.pq.cp.min_points_per_centroid = 1  # it would warn
+        rough.pq.cp.seed = 1
+        fine: Any = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_8bit, product)
+        made: Any = faiss.IndexRefine(rough, fine)
+        made.train(np.asarray(sample, np.float32))
+        rough.this.own(False)
+        fine.this.own(False)
+        made.own_fields = made.own_refine_index = True
+        return cls(made)
 
     @classmethod
     def unpack(cls, packed: NDArray[np.uint8]) -> Self:
@@ -104,10 +107,15 @@ class CoarseIndex:
 
         return np.asarray(faiss.serialize_index(self._index))
 
-    def copy(self) -> CoarseIndex:
-        import faiss
-
-        return CoarseIndex(faiss.clone_index(self._index))
+    def copy(self, kept: NDArray[np.bool_]) -> CoarseIndex:
+        """One of the rows that are ``kept``, to be added to."""
+        made = CoarseIndex.unpack(self.pack())
+        if not kept.all():
+            made._index.reset()
+            for begin in range(0, len(self), BLOCK):
+                block = kept[begin : begin + BLOCK]
+                made.add(self._fine.reconstruct_n(begin, len(block))[block])
+        return made
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -116,36 +124,25 @@ class CoarseIndex:
     def dimension(self) -> int:
         return int(self._index.d)
 
-    def add(self, numbers: NDArray[np.int64], vectors: NDArray[np.float16]) -> None:
-        for begin in range(0, len(numbers), 10_000):
-            part = slice(begin, begin + 10_000)
-            self._index.add_with_ids(np.asarray(vectors[part], np.float32), numbers[part])
-
-    def remove(self, numbers: NDArray[np.int64]) -> None:
-        import faiss
-
-        if len(numbers):
-            self._index.remove_ids(faiss.IDSelectorBatch(numbers))
+    def add(self, vectors: FloatMatrix | NDArray[np.float16]) -> None:
+        for begin in range(0, len(vectors), BLOCK):
+            self._index.add(np.asarray(vectors[begin : begin + BLOCK], np.float32))
 
     def search(
-        self,
-        query: NDArray[np.float32],
-        k: int,
-        among: NDArray[np.uint8] | None = None,
-        share: float = 1.0,
+        self, query: NDArray[np.float32], k: int, among: NDArray[np.bool_] | None = None
     ) -> NDArray[np.int64]:
-        """The numbers of about the ``k`` vectors nearest to a query.
-
-        ``among`` has a bit for each number that may be found, which are a ``share`` of all:
-        the smaller, the more lists are looked through.
-        """
+        """About the ``k`` rows nearest to a query, of those ``among`` which to look."""
         check_query(query, self.dimension)
-        lists = int(self._index.nlist)
-        probed = max(LEAST, lists * PROBED) / max(share, 1e-9)
-        options = _parameters(among, nprobe=int(min(lists, math.ceil(probed))))
+        share = 1.0 if among is None or not len(among) else float(among.mean())
         query = np.ascontiguousarray(query[None], np.float32)
-        _, numbers = self._index.search(query, min(k, len(self)), params=options)
-        return np.asarray(numbers[0][numbers[0] >= 0])
+        if among is None or share > 0.5:
+            wanted = min(int(k / share * 1.5) if share < 1 else k, len(self))
+            _, rows = self._index.search(query, wanted)
+        else:
+            options = _parameters(np.packbits(among, bitorder="little"))
+            _, rows = self._fine.search(query, min(k, len(self)), params=options)
+        found = np.asarray(rows[0][rows[0] >= 0])
+        return (found if among is None else found[among[found]])[:k]
 
 
 def check_query(query: NDArray[np.float32], dimension: int) -> None:
@@ -153,12 +150,8 @@ def check_query(query: NDArray[np.float32], dimension: int) -> None:
         raise ValueError(f"a finite vector of {dimension} numbers expected")
 
 
-def _parameters(bits: NDArray[np.uint8] | None, nprobe: int = 0) -> Any:
+def _parameters(bits: NDArray[np.uint8]) -> Any:
     import faiss
 
     wrapped: Any = faiss  # what its Python side adds, its type hints lack
-    options: dict[str, Any] = {"nprobe": nprobe} if nprobe else {}
-    if bits is not None:
-        options["sel"] = wrapped.IDSelectorBitmap(bits)
-    kind = wrapped.SearchParametersIVF if nprobe else wrapped.SearchParameters
-    return kind(**options)
+    return wrapped.SearchParameters(sel=wrapped.IDSelectorBitmap(bits))

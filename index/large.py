@@ -33,7 +33,9 @@ MAGIC = b"beleg large 1\n"
 CHUNK = 100_000
 """So many passages are read at a time."""
 GROWN = 4
-"""The lists are found anew when there are so many times as many vectors."""
+"""How vectors are rounded is found anew when there are so many times as many."""
+LEAST = 16
+"""So many vectors must there be to find it."""
 FEW = 1_000
 """Of so few passages the vectors themselves are all compared."""
 
@@ -53,7 +55,7 @@ class Large:
     names: tuple[str, ...]
     dense: CoarseIndex
     planned: int
-    """So many vectors the lists were made for."""
+    """So many vectors it was made for."""
     postings: TermPostings
 
     def __len__(self) -> int:
@@ -66,25 +68,17 @@ class Large:
         """The languages of the passages that a mask chooses."""
         return {self.names[i] for i in np.flatnonzero(np.bincount(self.tongues[mask]))}
 
-    def bits(self, mask: Mask) -> NDArray[np.uint8]:
-        """A bit for every id, set where a mask chooses the passage."""
-        chosen = np.zeros(int(self.ids[-1]) + 1 if len(self) else 0, np.bool_)
-        chosen[self.ids[mask]] = True
-        return np.packbits(chosen, bitorder="little")
-
     def nearest(
         self,
         vector: NDArray[np.float32],
         k: int,
         mask: Mask,
-        bits: NDArray[np.uint8] | None,
         snapshot: Snapshot,
     ) -> NDArray[np.int64]:
         """About the ``k`` rows of a mask nearest to a vector."""
         left = int(mask.sum())
         if left > FEW:
-            numbers = self.dense.search(vector, k, bits, left / len(self))
-            return np.searchsorted(self.ids, numbers)
+            return self.dense.search(vector, k, None if left == len(self) else mask)
         rows = np.flatnonzero(mask)
         if left > k:
             own, _ = self.cosines(rows, vector, snapshot)
@@ -119,10 +113,9 @@ class Large:
 
     @classmethod
     def none(cls, snapshot: Snapshot, dimension: int) -> Self:
-        """An empty one, whose lists are made for the passages that there are."""
+        """An empty one, made for vectors like those that there are."""
         state = snapshot.state()
-        lists = CoarseIndex.lists(state.passages)
-        step = max(1, state.passages // (SAMPLE * lists))
+        step = max(1, state.passages // SAMPLE)
         sample = [
             np.frombuffer(vector, np.float16)  # if it is damaged, it is found when it is read
             for (vector,) in snapshot.rows("SELECT vector FROM passages WHERE id % ? = 0", step)
@@ -130,7 +123,7 @@ class Large:
         ]
         train = np.stack(sample) if sample else np.zeros((0, dimension), np.float16)
         train = train[np.isfinite(train).all(axis=1)]
-        if len(train) < lists:
+        if len(train) < LEAST:
             raise snapshot.damaged("its vectors are not what was written")
         return cls(
             state=state._replace(
@@ -140,7 +133,7 @@ class Large:
             documents=np.zeros(0, np.int64),
             tongues=np.zeros(0, np.uint8),
             names=(),
-            dense=CoarseIndex.train(dimension, state.passages, train),
+            dense=CoarseIndex.train(train),
             planned=state.passages,
             postings=TermPostings.none(),
         )
@@ -151,8 +144,7 @@ class Large:
         All that is read is checked; the seals of the documents added are given too.
         """
         state, seals = snapshot.state(), list[bytes]()
-        dense = self.dense.copy()
-        dense.remove(self.ids[~kept])
+        dense = self.dense.copy(kept)
         ids, documents, tongues = [self.ids[kept]], [self.documents[kept]], [self.tongues[kept]]
         names, postings, mask = list(self.names), self.postings, kept
         contents = snapshot.contents(self.state)
@@ -165,7 +157,7 @@ class Large:
                 ids.append(np.asarray(chunk.ids, np.int64))
                 documents.append(np.asarray(chunk.documents, np.int64))
                 tongues.append(np.asarray(chunk.tongues, np.uint8))
-                dense.add(ids[-1], np.stack(chunk.vectors))
+                dense.add(np.stack(chunk.vectors))
                 postings = postings.extended(mask, [run])
                 mask = np.ones(postings.size, np.bool_)
                 bar.update(len(chunk.ids))

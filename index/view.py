@@ -276,13 +276,6 @@ class Searchable:
         pairs = zip(self.segments, self.alive, strict=True)
         return tuple(sorted(set[str]().union(*(s.spoken(mask) for s, mask in pairs))))
 
-    @cached_property
-    def _bits(self) -> NDArray[np.uint8] | None:
-        """Which of the large segment's passages are there; None for all."""
-        if self.large is None or self.alive[0].all():
-            return None
-        return self.large.bits(self.alive[0])
-
     def languages_of(self, rows: NDArray[np.int64]) -> NDArray[np.str_]:
         found = [segment.languages_of(at) for segment, at, _ in self._apart(rows)]
         return np.concatenate([np.zeros(0, np.str_), *found])
@@ -314,7 +307,7 @@ class Searchable:
         far = [np.zeros(0, np.int64)]
         for segment, mask, start in zip(self.segments, self.alive, self.start, strict=False):
             if isinstance(segment, Large):
-                far.append(segment.nearest(vector, 2 * k, mask, self._bits, snapshot) + start)
+                far.append(segment.nearest(vector, 2 * k, mask, snapshot) + start)
                 continue
             whole = bool(mask.all())
             rows, scores = segment.dense.search(vector, k, None if whole else mask)

@@ -128,7 +128,7 @@ class Corpus:
 def build(folder: Path, corpus: Corpus, encoder: Given, documents: int) -> None:
     Database.create(folder, manifest.describe(encoder))
     database, spent, used = Database(folder), 0.0, 0.0
-    numbers = iter(range(documents))
+    numbers = iter(range(database.snapshot().state().documents, documents))  # it may go on
     with database.exclusive():
         while batch := list(islice(numbers, BATCH)):
             ready = [(*corpus.document(n), *corpus.vectors(n)) for n in batch]
