@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index import manifest
+from index import large, manifest
 from index.carve import carve
 from index.database import Database, read_count, replace, write_count
 from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
@@ -62,6 +62,9 @@ def check(folder: str | Path, model: str | None = None, encoder: Encoder | None 
     for _ in _salvage(database, found):
         pass
     if not found.problems:
+        incarnation = database.snapshot().state().incarnation
+        if large.stamp(folder) and not large.Large.read(folder, incarnation):
+            found.notes.append(f"{folder / large.FILE} is not whole: it is made anew when needed")
         held = database.snapshot().manifest()
         try:
             manifest.check_encoder(held, encoder or _encoder(held, model), folder)
@@ -109,7 +112,8 @@ def _open(folder: Path) -> Database:
 
 
 def _clean(folder: Path) -> None:
-    """Remove what an interrupted repair left."""
+    """Remove what an interrupted repair left, and what is made anew of an index."""
+    large.remove(folder)
     shutil.rmtree(folder / WORK, ignore_errors=True)
 
 

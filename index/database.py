@@ -390,6 +390,8 @@ def sweep(folder: Path) -> None:
     clear(folder / NEW)
     with suppress(OSError):
         (folder / f"{COUNT}.new").unlink(missing_ok=True)
+        for new in folder.glob("beleg.large.*.new"):  # see index.large
+            new.unlink(missing_ok=True)
 
 
 def clear(file: Path, *, only_beside: bool = False) -> None:

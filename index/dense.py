@@ -1,13 +1,19 @@
-"""Vectors to FAISS: exact inner-product search over unit vectors."""
+"""Vectors to FAISS: exact inner-product search over unit vectors, and a rounded one over many."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.vectors import FloatMatrix
+
+SAMPLE = 20_000
+"""So many vectors are enough to find how numbers are rounded."""
+BLOCK = 10_000
+REFINED = 5
+"""So many times as many are found by four bits, and then compared by eight."""
 
 
 class DenseIndex:
@@ -42,19 +48,110 @@ class DenseIndex:
 
         ``among`` says of each row whether it may be found, shape (n,).
         """
-        import faiss
-
-        if query.shape != self.shape[1:] or not np.isfinite(query).all():
-            raise ValueError(f"a finite vector of {self.shape[1]} numbers expected")
+        check_query(query, self.shape[1])
         options = None
         k = min(k, self.shape[0])
         if among is not None:
             k = min(k, int(among.sum()))
-            bits = np.packbits(among, bitorder="little")
-            wrapped: Any = faiss  # what its Python side adds, its type hints lack
-            options = wrapped.SearchParameters(sel=wrapped.IDSelectorBitmap(bits))
+            options = _parameters(np.packbits(among, bitorder="little"))
         if k < 1:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         query = np.ascontiguousarray(query[None], np.float32)
         scores, rows = self._index.search(query, k, params=options)
         return rows[0], scores[0]
+
+
+class CoarseIndex:
+    """Inner-product search by rounded vectors: quick over a million of them, and not exact.
+
+    All are compared, by four bits for two numbers (FAISS's fast scan of product codes), and
+    the nearest again by eight bits a number. Who asks compares those found with the vectors
+    themselves, and so only what is not found at all is lost. There are no lists of which only
+    some are looked through: a question's vector is not like those of passages, and of real
+    ones the lists lost more.
+    """
+
+    def __init__(self, index: Any) -> None:
+        import faiss
+
+        self._index = index
+        self._index.k_factor = REFINED
+        self._fine: Any = faiss.downcast_index(index.refine_index)
+
+    @classmethod
+    def train(cls, sample: NDArray[np.float16]) -> Self:
+        """An empty one, for vectors like those of a sample, shape (n, dimension)."""
+        import faiss
+
+        dimension, product = sample.shape[1], faiss.METRIC_INNER_PRODUCT
+        pairs = dimension // 2 if dimension % 2 == 0 else dimension
+        rough: Any = faiss.IndexPQFastScan(dimension, pairs, 4, product)
+        rough.pq.cp.min_points_per_centroid = 1  # it would warn
+        rough.pq.cp.seed = 1
+        fine: Any = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_8bit, product)
+        made: Any = faiss.IndexRefine(rough, fine)
+        made.train(np.asarray(sample, np.float32))
+        rough.this.own(False)
+        fine.this.own(False)
+        made.own_fields = made.own_refine_index = True
+        return cls(made)
+
+    @classmethod
+    def unpack(cls, packed: NDArray[np.uint8]) -> Self:
+        import faiss
+
+        return cls(faiss.deserialize_index(packed))
+
+    def pack(self) -> NDArray[np.uint8]:
+        import faiss
+
+        return np.asarray(faiss.serialize_index(self._index))
+
+    def copy(self, kept: NDArray[np.bool_]) -> CoarseIndex:
+        """One of the rows that are ``kept``, to be added to."""
+        made = CoarseIndex.unpack(self.pack())
+        if not kept.all():
+            made._index.reset()
+            for begin in range(0, len(self), BLOCK):
+                block = kept[begin : begin + BLOCK]
+                made.add(self._fine.reconstruct_n(begin, len(block))[block])
+        return made
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def dimension(self) -> int:
+        return int(self._index.d)
+
+    def add(self, vectors: FloatMatrix | NDArray[np.float16]) -> None:
+        for begin in range(0, len(vectors), BLOCK):
+            self._index.add(np.asarray(vectors[begin : begin + BLOCK], np.float32))
+
+    def search(
+        self, query: NDArray[np.float32], k: int, among: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int64]:
+        """About the ``k`` rows nearest to a query, of those ``among`` which to look."""
+        check_query(query, self.dimension)
+        share = 1.0 if among is None or not len(among) else float(among.mean())
+        query = np.ascontiguousarray(query[None], np.float32)
+        if among is None or share > 0.5:
+            wanted = min(int(k / share * 1.5) if share < 1 else k, len(self))
+            _, rows = self._index.search(query, wanted)
+        else:
+            options = _parameters(np.packbits(among, bitorder="little"))
+            _, rows = self._fine.search(query, min(k, len(self)), params=options)
+        found = np.asarray(rows[0][rows[0] >= 0])
+        return (found if among is None else found[among[found]])[:k]
+
+
+def check_query(query: NDArray[np.float32], dimension: int) -> None:
+    if query.shape != (dimension,) or not np.isfinite(query).all():
+        raise ValueError(f"a finite vector of {dimension} numbers expected")
+
+
+def _parameters(bits: NDArray[np.uint8]) -> Any:
+    import faiss
+
+    wrapped: Any = faiss  # what its Python side adds, its type hints lack
+    return wrapped.SearchParameters(sel=wrapped.IDSelectorBitmap(bits))

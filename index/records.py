@@ -132,12 +132,12 @@ STATE = f"SELECT {', '.join(State._fields)}, seal FROM state"
 
 def seal(*values: object) -> bytes:
     """Eight bytes that tell whether any of the values has changed."""
-    digest = blake2b(digest_size=8)
+    held = bytearray()
     for value in values:
         data = value if type(value) is bytes else repr(value).encode("utf-8", "surrogatepass")
-        digest.update(b"%d:" % len(data))
-        digest.update(data)
-    return digest.digest()
+        held += b"%d:" % len(data)
+        held += data
+    return blake2b(held, digest_size=8).digest()
 
 
 def total(seals: Sequence[bytes], start: int = 0) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from index import manifest
+from index import large, manifest
 from index.database import FILE, Database, read_count
 from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
 from index.errors import InputError, ModelError
@@ -35,7 +35,7 @@ from index.split import sentences
 from index.text import canonical
 from index.types import Document, Hit, Passage, Span
 from index.vectors import Encoding, unit
-from index.view import Library, Searchable, View
+from index.view import LARGE, REST, Library, Searchable, View
 
 __all__ = ["FILE", "QUESTION_LIMIT", "PassageIndex", "Query", "View", "check_question"]
 
@@ -79,6 +79,8 @@ class PassageIndex:
         self._encodings: LRUCache[str, Encoding] = LRUCache(maxsize=256)
         self._library = Library()
         self._searchable: Searchable | None = None
+        self._beside: tuple[int, ...] | None = None
+        """The file of the large segment that was read or written last."""
         if self.path is not None and not self.exists(self.path):
             check_empty(self.path)
             made = manifest.describe(self.encoder)
@@ -185,6 +187,7 @@ class PassageIndex:
                 load_all(named, on_skip=on_skip, on_bad=bad.append, urls=urls, shelf=shelf),
             )
             yield from self._add(given, shelf)
+            self._gather()
         for line in bad[:-1]:
             on_skip(line)
         if bad:
@@ -209,6 +212,19 @@ class PassageIndex:
                 batch, met, texts = [], [], 0
         self._write(batch)
         yield from met
+
+    def _gather(self) -> None:
+        """Put what was added into the large segment, for those who open the index."""
+        if self.path is None:
+            return
+        state = self._database.snapshot().state()
+        there = large.state(self.path)
+        if there is None or there.incarnation != state.incarnation:
+            due = state.passages > LARGE
+        else:
+            due = state.last_passage > there.last_passage + REST
+        if due:
+            self._view(REST)
 
     def _split(self, document: Document) -> list[Passage]:
         if document.whole:
@@ -285,13 +301,30 @@ class PassageIndex:
     @property
     def view(self) -> View:
         """The present state; hold on to it for the whole of a question."""
+        return self._view(4 * REST)  # who writes is to have put more into the large segment
+
+    def _view(self, rest: int) -> View:
         with self._lock:
-            snapshot = self._database.snapshot()
-            before = self._searchable
+            before = self._newest(self._searchable)
+            snapshot = self._database.snapshot()  # later than what is beside it
             if before is None or before.state.incarnation != snapshot.state().incarnation:
                 self._reconsider(snapshot)
-            self._searchable = Searchable.of(snapshot, self._dimension, before)
+            self._searchable = Searchable.of(snapshot, self._dimension, before, rest)
+            made = self._searchable.large
+            if self.path is not None and made not in (None, before and before.large):
+                made.write(self.path)
+                self._beside = large.stamp(self.path)
             return View(snapshot, self._searchable, self._library)
+
+    def _newest(self, held: Searchable | None) -> Searchable | None:
+        """What was made searchable before: here, or if it is more, in the file beside the index."""
+        if self.path is None or (stamp := large.stamp(self.path)) == self._beside:
+            return held
+        self._beside = stamp
+        state = self._database.snapshot().state()
+        after = held.large.state.generation if held and held.large else -1
+        found = large.Large.read(self.path, state.incarnation, after)
+        return Searchable.of_large(found) if found else held
 
     @property
     def documents(self) -> Sequence[Document]:
@@ -346,8 +379,9 @@ class PassageIndex:
             return []
         lexical = view.keywords.scores(query.words)
         deep = max(POOL, k)
-        rows = np.unique(np.concatenate([held.nearest(vector, deep), top(lexical, deep)]))
-        own, inner = held.cosines(rows, vector)
+        near = held.nearest(vector, deep, view.snapshot)
+        rows = np.unique(np.concatenate([near, top(lexical, deep)]))
+        own, inner = held.cosines(rows, vector, view.snapshot)
         channels = {"dense": own, "sentence": inner, "lexical": lexical[rows]}
         if (known := self.encoder.languages) is not None:
             # Of another language its vectors say nothing; what they say of the others must not
@@ -467,11 +501,15 @@ def _what(vectors: NDArray[Any]) -> str:
 
 
 def top(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """The rows of the ``k`` highest scores over 0, in no order."""
-    if k < len(scores):
-        rows = np.argpartition(-scores, k - 1)[:k]
-        return np.sort(rows[scores[rows] > 0])
-    return np.flatnonzero(scores > 0)
+    """The rows of the ``k`` highest scores over 0, in order of the rows."""
+    bar, rows = float(scores.max(initial=0)), np.zeros(0, np.int64)
+    for _ in range(4):  # as a rule few are near the best
+        bar /= 2
+        if len(rows := np.flatnonzero(scores > bar)) >= k:
+            break
+    else:
+        rows = np.flatnonzero(scores > 0)
+    return np.sort(rows[np.argpartition(-scores[rows], k - 1)[:k]]) if k < len(rows) else rows
 
 
 def check_empty(folder: Path) -> None:

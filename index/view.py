@@ -3,7 +3,8 @@
 Passages are held in segments, each with its vectors and its words. A change adds a small
 segment, or marks rows of others as gone; small ones are merged as they come to be many. So
 bringing this up to date costs what the change does. Texts stay in the file, and are read
-from the same state of it, and checked, when a passage is found.
+from the same state of it, and checked, when a passage is found. Where there are very many,
+most of them are in one large segment (index.large), whose vectors stay in the file too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from index.dense import DenseIndex
 from index.keywords import KeywordIndex, Postings
+from index.large import GROWN, Large
 from index.lexical import Compounds, terms, words
 from index.records import Part, Record, Snapshot, State, total
 from index.types import Document, Passage, Span
@@ -29,6 +31,10 @@ from index.vectors import FloatMatrix
 
 SMALL = 2_000
 """A segment of so few passages is made anew when one of them goes."""
+LARGE = 20_000
+"""From so many passages on there is a large segment: exact search is no more quick."""
+REST = 3_000
+"""So many passages may stay out of the large segment, and are read when an index is opened."""
 RECENT = 50_000_000
 """So many characters of documents stay in memory once they were read."""
 
@@ -76,6 +82,30 @@ class Segment:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def languages_of(self, rows: NDArray[np.int64]) -> NDArray[np.str_]:
+        return self.languages[rows]
+
+    def spoken(self, mask: Mask) -> set[str]:
+        """The languages of the passages that a mask chooses."""
+        return {str(language) for language in np.unique(self.languages[mask])}
+
+    def cosines(
+        self, rows: NDArray[np.int64], vector: NDArray[np.float32], snapshot: Snapshot
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Of each passage, and of its best sentence, with a vector."""
+        own = self.dense.at(rows) @ vector
+        first, last = self.first_sentence[rows], self.first_sentence[rows + 1]
+        counts = last - first
+        begins = np.cumsum(counts) - counts
+        every = np.arange(counts.sum()) + np.repeat(first - begins, counts)
+        return own, np.maximum.reduceat(self.sentences.at(every) @ vector, begins)
+
+    def vector(self, row: int, snapshot: Snapshot) -> NDArray[np.float32]:
+        return self.dense.at(np.asarray([row])).reshape(-1)
+
+    def sentence_vectors(self, row: int, snapshot: Snapshot) -> FloatMatrix:
+        return self.sentences.at(slice(self.first_sentence[row], self.first_sentence[row + 1]))
 
     def sentences_of(self, mask: Mask) -> Mask:
         """Which sentences are of the passages that a mask chooses."""
@@ -149,48 +179,79 @@ class Searchable:
     """The passages of one state of the file; rows count through all segments."""
 
     state: State
-    segments: tuple[Segment, ...] = ()
+    segments: tuple[Segment | Large, ...] = ()
+    """Only the first may be a large one."""
     alive: tuple[Mask, ...] = ()
     """Which rows of each segment are there still."""
     keywords: KeywordIndex = field(default_factory=lambda: KeywordIndex([]))
 
     @classmethod
+    def of_large(cls, large: Large) -> Searchable:
+        whole = np.ones(len(large), np.bool_)
+        return cls(large.state, (large,), (whole,), KeywordIndex([large.postings]))
+
+    @classmethod
     def of(
-        cls, snapshot: Snapshot, dimension: int, earlier: Searchable | None = None
+        cls,
+        snapshot: Snapshot,
+        dimension: int,
+        earlier: Searchable | None = None,
+        rest: int = REST,
     ) -> Searchable:
         """The state of a snapshot, from an earlier one where that helps.
+
+        ``rest`` is the most passages beside a large segment.
 
         Raises:
             DamageError: the file does not hold what was written.
         """
         state = snapshot.state()
-        if earlier is not None and earlier.state.incarnation == state.incarnation:
-            if earlier.state.generation == state.generation:
+        if earlier is not None and (
+            earlier.state.incarnation != state.incarnation
+            or earlier.state.generation >= state.generation
+        ):
+            if earlier.state == state:
                 return earlier
-            before, segments, alive = earlier.state, list(earlier.segments), list(earlier.alive)
-        else:
-            before, segments, alive = None, [], []
+            earlier = None
+        before = earlier.state if earlier else None
+        segments = list(earlier.segments) if earlier else []
+        alive = list(earlier.alive) if earlier else []
         documents, digest = (before.documents, before.digest) if before else (0, 0)
-        for _, number, _, _, sealed in _removed(snapshot, before):
+        for _, number, first, passages, sealed in _removed(snapshot, before):
             documents, digest = documents - 1, digest - sealed
-            for i, segment in enumerate(segments):
-                here = segment.documents == number
-                alive[i] = alive[i] & ~here if here.any() else alive[i]
-        new, seals = read(snapshot, before, dimension)
-        segments.append(new)
-        alive.append(np.ones(len(new), np.bool_))
+            _mark(segments, alive, number, first, passages)
+        large = earlier.large if earlier else None
+        many = state.passages - (int(alive[0].sum()) if large else 0)
+        if many > (rest if large else LARGE):
+            if before is not None and large is not None and before != large.state:
+                return cls.of(snapshot, dimension, cls.of_large(large), rest)
+            if large is None or state.passages > GROWN * large.planned:
+                large, segments, alive, documents, digest = None, [], [], 0, 0
+            start = large or Large.none(snapshot, dimension)
+            kept = alive[0] if alive else np.zeros(0, np.bool_)
+            grown, seals = start.extended(kept, snapshot)
+            segments, alive = [grown], [np.ones(len(grown), np.bool_)]
+        else:
+            new, seals = read(snapshot, before, dimension)
+            segments.append(new)
+            alive.append(np.ones(len(new), np.bool_))
         found = State(
             *(state.incarnation, state.generation, documents + len(seals)),
             *(sum(int(mask.sum()) for mask in alive), total(seals, digest), *state[5:]),
         )
         if found != state:
-            if before is not None:  # perhaps only the notes of what was removed are wrong
-                return cls.of(snapshot, dimension)
+            if before is not None:  # perhaps only what it came from is wrong
+                return cls.of(snapshot, dimension, rest=rest)
             raise snapshot.damaged("it does not hold all that was written")
         _tidy(segments, alive)
         postings = [segment.postings for segment in segments]
         keywords = KeywordIndex(postings, alive, earlier.keywords if earlier else None)
         return cls(state, tuple(segments), tuple(alive), keywords)
+
+    @property
+    def large(self) -> Large | None:
+        first = self.segments[0] if self.segments else None
+        return first if isinstance(first, Large) else None
 
     def only(self, alive: Sequence[Mask]) -> Searchable:
         """The same with fewer rows."""
@@ -213,24 +274,41 @@ class Searchable:
     def languages(self) -> tuple[str, ...]:
         """Of the documents, in order."""
         pairs = zip(self.segments, self.alive, strict=True)
-        return tuple(sorted({str(x) for s, mask in pairs for x in np.unique(s.languages[mask])}))
+        return tuple(sorted(set[str]().union(*(s.spoken(mask) for s, mask in pairs))))
 
     def languages_of(self, rows: NDArray[np.int64]) -> NDArray[np.str_]:
-        return np.concatenate([segment.languages for segment in self.segments])[rows]
+        found = [segment.languages_of(at) for segment, at, _ in self._apart(rows)]
+        return np.concatenate([np.zeros(0, np.str_), *found])
 
-    def locate(self, row: int) -> tuple[Segment, int]:
+    def _apart(
+        self, rows: NDArray[np.int64]
+    ) -> Iterator[tuple[Segment | Large, NDArray[np.int64], slice]]:
+        """Rows in order by their segments: their places there, and which of the rows they are."""
+        edges = np.searchsorted(rows, self.start)
+        for segment, start, begin, end in zip(
+            self.segments, self.start, edges, edges[1:], strict=False
+        ):
+            if begin < end:
+                yield segment, rows[begin:end] - start, slice(begin, end)
+
+    def locate(self, row: int) -> tuple[Segment | Large, int]:
         """The segment of a row, and its place there."""
         i = int(np.searchsorted(self.start, row, side="right")) - 1
         return self.segments[i], row - int(self.start[i])
 
-    def nearest(self, vector: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    def nearest(self, vector: NDArray[np.float32], k: int, snapshot: Snapshot) -> NDArray[np.int64]:
         """Rows whose passages, or whose sentences, are among the nearest to a vector.
 
-        ``k`` by the passage's own vector, and those of the ``2 * k`` best sentences.
+        ``k`` by the passage's own vector, and those of the ``2 * k`` best sentences; of a large
+        segment about the ``2 * k`` nearest passages.
         """
         own: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         inner: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+        far = [np.zeros(0, np.int64)]
         for segment, mask, start in zip(self.segments, self.alive, self.start, strict=False):
+            if isinstance(segment, Large):
+                far.append(segment.nearest(vector, 2 * k, mask, snapshot) + start)
+                continue
             whole = bool(mask.all())
             rows, scores = segment.dense.search(vector, k, None if whole else mask)
             own.append((rows + start, scores))
@@ -238,30 +316,16 @@ class Searchable:
             rows, scores = segment.sentences.search(vector, 2 * k, among)
             rows = np.searchsorted(segment.first_sentence, rows, side="right") - 1
             inner.append((rows + start, scores))
-        return np.unique(np.concatenate([_best(own, k), _best(inner, 2 * k)]))
+        return np.unique(np.concatenate([*far, _best(own, k), _best(inner, 2 * k)]))
 
     def cosines(
-        self, rows: NDArray[np.int64], vector: NDArray[np.float32]
+        self, rows: NDArray[np.int64], vector: NDArray[np.float32], snapshot: Snapshot
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Of each row's passage, and of its best sentence, with a vector."""
+        """Of each row's passage, and of its best sentence, with a vector; rows are in order."""
         own, inner = np.zeros(len(rows), np.float32), np.zeros(len(rows), np.float32)
-        of = np.searchsorted(self.start, rows, side="right") - 1
-        for i in np.unique(of):
-            segment, here = self.segments[i], of == i
-            at = rows[here] - self.start[i]
-            own[here] = segment.dense.at(at) @ vector
-            first, last = segment.first_sentence[at], segment.first_sentence[at + 1]
-            counts = last - first
-            begins = np.cumsum(counts) - counts
-            every = np.arange(counts.sum()) + np.repeat(first - begins, counts)
-            inner[here] = np.maximum.reduceat(segment.sentences.at(every) @ vector, begins)
+        for segment, at, here in self._apart(rows):
+            own[here], inner[here] = segment.cosines(at, vector, snapshot)
         return own, inner
-
-    def sentence_vectors(self, row: int) -> FloatMatrix:
-        segment, at = self.locate(row)
-        return segment.sentences.at(
-            slice(segment.first_sentence[at], segment.first_sentence[at + 1])
-        )
 
 
 def _best(
@@ -273,17 +337,32 @@ def _best(
     return rows[np.argsort(-scores, kind="stable")[:k]]
 
 
-def _tidy(segments: list[Segment], alive: list[Mask]) -> None:
+def _mark(
+    segments: Sequence[Segment | Large], alive: list[Mask], document: int, first: int, passages: int
+) -> None:
+    """Mark the passages of a document as gone."""
+    for i, segment in enumerate(segments):
+        begin, end = np.searchsorted(segment.ids, [first, first + passages])
+        if begin < end and (segment.documents[begin:end] == document).all():
+            alive[i] = alive[i].copy()
+            alive[i][begin:end] = False
+
+
+def _tidy(segments: list[Segment | Large], alive: list[Mask]) -> None:
     """Keep segments few, and free of many rows that are gone."""
-    for i in reversed(range(len(segments))):
+    for i, segment in reversed(list(enumerate(segments))):
         left = int(alive[i].sum())
-        if left < len(segments[i]) and (len(segments[i]) <= SMALL or left * 2 < len(segments[i])):
-            segments[i] = merge([segments[i]], [alive[i]])
+        few = len(segment) <= SMALL or left * 2 < len(segment)
+        if left < len(segment) and few and isinstance(segment, Segment):
+            segments[i] = merge([segment], [alive[i]])
             alive[i] = np.ones(left, np.bool_)
         if not left:
             del segments[i], alive[i]
-    while len(segments) > 1 and len(segments[-2]) <= 2 * len(segments[-1]):
-        segments[-2:] = [merge(segments[-2:], alive[-2:])]
+    while len(segments) > 1:
+        one, other = segments[-2:]
+        if isinstance(one, Large) or isinstance(other, Large) or len(one) > 2 * len(other):
+            break
+        segments[-2:] = [merge([one, other], alive[-2:])]
         alive[-2:] = [np.ones(len(segments[-1]), np.bool_)]
 
 
@@ -308,7 +387,7 @@ class View:
     @property
     def passages(self) -> Sequence[Passage]:
         """All passages, each read when it is asked for."""
-        return Lazy(self.searchable.rows.tolist(), self.passage)
+        return Lazy(self.searchable.rows, self.passage)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -337,11 +416,12 @@ class View:
     def vector(self, passage: Passage) -> NDArray[np.float32]:
         """The unit vector of one of this view's passages."""
         segment, at = self.searchable.locate(passage.row)
-        return segment.dense.at(np.asarray([at])).reshape(-1)
+        return segment.vector(at, self.snapshot)
 
     def sentence_vectors(self, passage: Passage) -> FloatMatrix:
         """Unit vectors of the sentences of one of this view's passages."""
-        return self.searchable.sentence_vectors(passage.row)
+        segment, at = self.searchable.locate(passage.row)
+        return segment.sentence_vectors(at, self.snapshot)
 
     def before(self, passage: Passage) -> Span | None:
         """The sentence that stands before a passage in its document."""
@@ -394,7 +474,9 @@ def _passes(record: Record, where: Mapping[str, Any]) -> bool:
 class Lazy(Sequence[T]):
     """What a view has, each read when it is asked for."""
 
-    def __init__(self, numbers: Sequence[int], read: Callable[[int], T]) -> None:
+    def __init__(
+        self, numbers: Sequence[int] | NDArray[np.int64], read: Callable[[int], T]
+    ) -> None:
         self._numbers = numbers
         self._read = read
 
@@ -407,8 +489,8 @@ class Lazy(Sequence[T]):
     def __getitem__(self, i: slice) -> Sequence[T]: ...
     def __getitem__(self, i: int | slice) -> T | Sequence[T]:
         if isinstance(i, slice):
-            return [self._read(number) for number in self._numbers[i]]
-        return self._read(self._numbers[i])
+            return [self._read(int(number)) for number in self._numbers[i]]
+        return self._read(int(self._numbers[i]))
 
     def __iter__(self) -> Iterator[T]:
-        return (self._read(number) for number in self._numbers)
+        return (self._read(int(number)) for number in self._numbers)

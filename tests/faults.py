@@ -23,9 +23,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from index import large, store, view
 from index.check import check, repair
 from index.errors import BelegError, InputError
 from index.language import detect_language
@@ -65,6 +68,17 @@ def held(index: PassageIndex) -> Texts:
     return {document.source: document.text for document in index.documents}
 
 
+@contextmanager
+def shrunk() -> Iterator[None]:
+    """Let an index of few passages count as a large one."""
+    before = view.LARGE, view.REST
+    for module in (store, view):
+        module.LARGE, module.REST = 30, 6  # type: ignore[attr-defined]
+    yield
+    for module in (store, view):
+        module.LARGE, module.REST = before  # type: ignore[attr-defined]
+
+
 # --- kills ---
 
 
@@ -78,6 +92,8 @@ def work(folder: Path, seed: int, log: Path) -> None:
             out.flush()
 
         say("ready")
+        if seed % 2:
+            shrunk().__enter__()
         index = PassageIndex(folder, encoder=ENCODER)
         now = held(index)
         say({"now": now})
@@ -198,13 +214,12 @@ class Damage:
         self.texts = {f"d{n}": text(n) for n in range(TEXTS)}
         self.others = {f"d{n}": text(n, 1) for n in range(TEXTS // 2, TEXTS * 2)}
         self.index, self.other, self.logged = folder / "index", folder / "other", folder / "log"
-        for path, texts in (
-            (self.index, self.texts),
-            (self.other, self.others),
-        ):
-            index = PassageIndex(path, encoder=ENCODER)
-            index.add(documents(texts))
-            index.close()
+        for path, texts in ((self.index, self.texts), (self.other, self.others)):
+            with shrunk():
+                index = PassageIndex(path, encoder=ENCODER)
+                index.add(documents(texts))
+                index.close()
+            assert (path / large.FILE).exists()
         # One as a killed writer leaves it, with a log.
         early = {source: said for source, said in self.texts.items() if source < "d3"}
         index = PassageIndex(self.logged, encoder=ENCODER)
@@ -317,7 +332,15 @@ class Damage:
 
 def stale(folder: Path) -> list[Any]:
     """Files that should not be in the folder of an index."""
-    known = {FILE, "beleg.lock", "beleg.count", "beleg.writer", f"{FILE}-wal", f"{FILE}-shm"}
+    known = {
+        FILE,
+        large.FILE,
+        "beleg.lock",
+        "beleg.count",
+        "beleg.writer",
+        f"{FILE}-wal",
+        f"{FILE}-shm",
+    }
     return sorted(path.name for path in folder.iterdir() if path.name not in known)
 
 
