@@ -1,0 +1,260 @@
+"""Fit and measure how well citations support a sentence (rag/check.py).
+
+    python -m tests.benchmarks.fit_support XQUAD QUESTIONS CLAIMS [--write]
+
+A sentence is paired with its true source and with the nearest wrong passage; AUROC says how
+well the two are told apart. Sentences are of three kinds: those of XQuAD (a folder with
+xquad.en.dev.json and xquad.de.dev.json) over the other language; its questions with their
+answers, and those in the folder QUESTIONS, which stand for what is said in other words; and
+those written by hand in the folder CLAIMS, which are not fitted on. Figures are of articles
+or texts left out of each fit. --write changes rag/support.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.model_selection import GroupKFold
+
+from index.embed import Encoder, SentenceTransformerEncoder
+from index.load import load
+from index.split import passages
+from index.types import Document, Passage
+from index.vectors import Encoding
+from rag.check import FEATURES, WEIGHTS, support_features
+from rag.facts import Source
+from rag.questions import read_questions
+from tests.benchmarks.squad import LANGUAGES, read
+
+UNSUPPORTED_AT = 0.02
+"""So many of the sentences with their true source may be called unsupported."""
+SUPPORTED_AT = 0.1
+"""And so many of those with a near passage supported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A sentence, its language, and where it is from: a passage, and a sentence of it if known."""
+
+    kind: str
+    group: str
+    text: str
+    language: str
+    passage: Passage
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    kind: str
+    group: str
+    true: bool
+    features: NDArray[np.float32]
+
+
+class Texts:
+    """Encodings, each made once."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.held: dict[str, Encoding] = {}
+
+    def __call__(self, texts: Sequence[str]) -> list[Encoding]:
+        fresh = [text for text in dict.fromkeys(texts) if text not in self.held]
+        self.held |= dict(zip(fresh, self.encoder.encode(fresh), strict=True))
+        return [self.held[text] for text in texts]
+
+
+def split(document: Document, encoder: Encoder) -> list[Passage]:
+    return passages(document, window=254, count_tokens=encoder.count_tokens)
+
+
+def sentences(passage: Passage) -> list[str]:
+    return [passage.document.text[s.start : s.end] for s in passage.sentences]
+
+
+def xquad(folder: Path, encoder: Encoder) -> Iterator[tuple[list[Said], list[Passage]]]:
+    paragraphs, articles, gold = read(folder)
+    found = {
+        lang: [
+            split(Document(text, f"{lang}{i}", "", lang), encoder)[0]
+            for i, text in enumerate(paragraphs[lang])
+        ]
+        for lang in LANGUAGES
+    }
+    for of in LANGUAGES:
+        (other,) = set(LANGUAGES) - {of}
+        said = [
+            Said(f"sentence {other}>{of}", f"a{articles[i]}", text, other, found[of][i])
+            for i, passage in enumerate(found[other])
+            for text in sentences(passage)
+            if len(text.split()) >= 5
+        ]
+        for lang in LANGUAGES:
+            for g in gold:
+                text = f"{g.question[lang]} {g.answers[lang][0]}"
+                said.append(
+                    Said(
+                        f"question {lang}>{of}", f"a{g.article}", text, lang,
+                        found[of][g.paragraph], g.answers[of][0],
+                    )
+                )  # fmt: skip
+        yield said, found[of]
+
+
+def own(folder: Path, encoder: Encoder) -> Iterator[tuple[list[Said], list[Passage]]]:
+    for file in sorted(folder.glob("*.??.txt")):
+        document = load(file)
+        cut = split(document, encoder)
+        said = []
+        asked = file.with_name(f"{file.name.split('.')[0]}.questions.{document.language}.jsonl")
+        for question in read_questions(asked).questions:
+            holding = [p for p in cut if question.answers and question.answers[0] in p.text]
+            if holding:
+                text = f"{question.question} {question.answers[0]}"
+                kind = f"own wording {document.language}>{document.language}"
+                said.append(
+                    Said(kind, file.name, text, document.language, holding[0], question.answers[0])
+                )
+        yield said, cut
+
+
+def pairs(said: Sequence[Said], all_passages: Sequence[Passage], texts: Texts) -> Iterator[Pair]:
+    """Each sentence with its source, and with the nearest passage that does not hold it."""
+    vectors = np.stack([e.vector for e in texts([p.text for p in all_passages])])
+    texts([text for p in all_passages for text in sentences(p)] + [s.text for s in said])
+    for number, one in enumerate(said):
+        (encoding,) = texts([one.text])
+        order = np.argsort(-vectors @ encoding.vector)
+        wrong = next(
+            (
+                all_passages[i]
+                for i in order
+                if all_passages[i] is not one.passage
+                and not (one.answer and one.answer in all_passages[i].text)
+            ),
+            None,
+        )
+        for passage in (one.passage, wrong):
+            if passage is None:
+                continue
+            true = passage is one.passage
+            yield Pair(
+                one.kind, one.group, true,
+                features(one, encoding, passage, one.answer if true else "", number % 2, texts),
+            )  # fmt: skip
+
+
+def features(
+    one: Said, encoding: Encoding, passage: Passage, answer: str, around: int, texts: Texts
+) -> NDArray[np.float32]:
+    """Of a sentence and a quote: the nearest sentence of a passage, or that which holds the
+    answer, with ``around`` sentences on either side."""
+    parts = sentences(passage)
+    near = [float(e.vector @ encoding.vector) for e in texts(parts)]
+    chosen = [i for i, part in enumerate(parts) if answer and answer in part] or range(len(parts))
+    best = max(chosen, key=near.__getitem__)
+    first, last = max(0, best - around), min(len(parts) - 1, best + around)
+    text, language = passage.document.text, passage.document.language
+    quote = text[passage.sentences[first].start : passage.sentences[last].end]
+    cited = texts([quote, *parts[first : last + 1]])
+    return support_features(
+        one.text, encoding, one.language, cited, [Source(quote, language)],
+        [Source(passage.text, language)],
+    )  # fmt: skip
+
+
+def fitted(found: Sequence[Pair]) -> LogisticRegression:
+    model = LogisticRegression(C=10, max_iter=5000)
+    return model.fit(np.stack([p.features for p in found]), [p.true for p in found])
+
+
+def held_out(found: Sequence[Pair], folds: int = 5) -> NDArray[np.float64]:
+    """The chance of each pair, by a model fitted without its article or text."""
+    chances = np.zeros(len(found))
+    groups = [pair.group for pair in found]
+    for train, test in GroupKFold(folds).split(groups, groups=groups):
+        model = fitted([found[i] for i in train])
+        chances[test] = model.predict_proba(np.stack([found[i].features for i in test]))[:, 1]
+    return chances
+
+
+def table(found: Sequence[Pair], chances: NDArray[np.float64], low: float, high: float) -> None:
+    truth = np.asarray([pair.true for pair in found])
+    kinds = np.asarray([pair.kind for pair in found])
+    flagged = np.asarray([pair.features[4:6] for pair in found]).any(axis=1)
+    print(
+        f"\n{'':24s}{'pairs':>7s}{'AUROC':>8s}  true: supported weak un-  near: supported weak un-"
+    )
+    for kind in (*dict.fromkeys(kinds), "all"):
+        rows = kinds == kind if kind != "all" else np.ones(len(kinds), bool)
+        area = roc_auc_score(truth[rows], chances[rows])
+        shares = []
+        for side in (True, False):
+            own = rows & (truth == side)
+            strong = float((own & (chances >= high) & ~flagged).sum() / own.sum())
+            none = float((own & (chances < low)).sum() / own.sum())
+            shares.append(f"{strong:9.3f}{1 - strong - none:7.3f}{none:7.3f}")
+        print(f"{kind:24s}{rows.sum():7d}{area:8.4f}      {'  '.join(shares)}")
+
+
+def roc(truth: NDArray[np.bool_], chances: NDArray[np.float64]) -> None:
+    false, true, _ = roc_curve(truth, chances)
+    print("\nROC: false positives -> true positives")
+    for at in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5):
+        print(f"{at:6.2f} -> {float(np.interp(at, false, true)):.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("xquad", type=Path)
+    parser.add_argument("questions", type=Path)
+    parser.add_argument("--every", type=int, default=1, help="use every n-th sentence of XQuAD")
+    parser.add_argument("--write", action="store_true", help="write rag/support.json")
+    args = parser.parse_args()
+
+    encoder = SentenceTransformerEncoder()
+    texts = Texts(encoder)
+    found = []
+    for source in (xquad(args.xquad, encoder), own(args.questions, encoder)):
+        for said, all_passages in source:
+            every = args.every if len(said) > 100 else 1
+            found += pairs(said[::every], all_passages, texts)
+    truth = np.asarray([pair.true for pair in found])
+    chances = held_out(found)
+    low = float(np.quantile(chances[truth], UNSUPPORTED_AT))
+    high = float(np.quantile(chances[~truth], 1 - SUPPORTED_AT))
+    table(found, chances, low, high)
+    roc(truth, chances)
+    model = fitted(found)
+    weights = dict(zip(FEATURES, map(float, model.coef_[0].round(4)), strict=True))
+    held = {
+        "fitted_on": "XQuAD's development half and tests/benchmarks/questions/dev, by"
+        " fit_support.py in tests/benchmarks",
+        "weights": weights,
+        "intercept": round(float(model.intercept_[0]), 4),
+        "supported": round(high, 3),
+        "unsupported": round(low, 3),
+    }
+    print(json.dumps(held, indent=1))
+    np.savez(
+        "/tmp/a/pairs.npz",
+        f=np.stack([p.features for p in found]),
+        t=truth,
+        k=np.asarray([p.kind for p in found]),
+        g=np.asarray([p.group for p in found]),
+    )
+    if args.write:
+        WEIGHTS.write_text(json.dumps(held, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
