@@ -221,8 +221,8 @@ def _parts(text: str, language: str, known: Mapping[int, Citation]) -> list[_Par
     for span in sentences(bare, language):
         own = offsets[span.start : span.end]
         parts.append(_Part(own[0], own[-1] + 1, bare[span.start : span.end], own, ()))
-    ends = [*(part.start for part in parts[1:]), len(text)]
-    for part, stop in zip(parts, ends, strict=True):
+    for part, after in zip(parts, [*parts[1:], None], strict=False):
+        stop = after.start if after else len(text)
         here = [match for match in marks if part.start <= match.start() < stop]
         part.markers = tuple(dict.fromkeys(int(match[1]) for match in here))
         part.end = max([part.end, *(match.end() for match in here)])

@@ -7,9 +7,10 @@ gets the topic words of the last question and of its cited sentence. No model is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from index.language import detect_language
 from index.lexical import fold, stop_words
 
 if TYPE_CHECKING:
@@ -23,17 +24,29 @@ ENOUGH = 2
 
 _WORD = re.compile(r"\w[\w'’.-]*\w|\w")
 _LEAD = re.compile(r"(?:(?:and|but|so|then|und|aber|dann|denn)\b[\s,]*)+", re.IGNORECASE)
-_STOP = stop_words("de") | stop_words("en")
+_LITTLE = frozenset(
+    "since many much long old far often exactly"
+    " viel viele vielen lange alt oft seit genau gibt gab".split()
+)
+"""They ask more than they say."""
 
 _POINTS = re.compile(
-    r"\b(?:he|him|his|she|hers?|they|them|theirs?|its?|these|those|this"
+    r"\b(?:he|him|his|she|hers?|they|them|theirs?|it|its(?! own)|these|those|this"
     r"|er|ihm|ihn|ihnen|ihre?[mnrs]?|seine?[mnrs]?|sie|dies(?:e[mnrs]?)?|jene[mnrs]?|dessen|deren"
-    r"|damals|dort|da(?:r(?:an|auf|aus|in|um|über|unter)|bei|durch|für|gegen|mit|nach|von|vor|zu))\b"
-    r"|\b(?:that|there|das|es)\b(?=\W*$)"
+    r"|damals|dort"
+    # Before a comma, "dafür, dass ..." points forward.
+    r"|da(?:r(?:an|auf|aus|in|um|über|unter)|bei|durch|für|gegen|mit|nach|von|vor|zu)(?!,))\b"
+    r"|\b(?:that|there|das|es)\b(?=\W*$)|(?:do(?:es)?|did|is|was) that\b"
     # Before a noun, "das" is an article.
-    r"|\bdas\b(?! (?:\w+ )*[A-ZÄÖÜ])"
+    r"|\bdas\b(?! (?:\w+ )*(?-i:[A-ZÄÖÜ]))",
+    re.IGNORECASE,
 )
+_VERB = re.compile(
+    r"\b(?:is|are|was|were|do|does|did|ha[sd]|have|ist|sind|war|waren|ha(?:t|tte|ben)|wird|wurde)\b"
+)
+"""With one of these, a single name makes a question whole: "How old is Anna?" is."""
 _OWN = re.compile(r"(?:his|hers?|its|theirs?|ihre?[mnrs]?|seine?[mnrs]?)$")
+_CLAUSE = re.compile(r",|\w \b(?:when|if|that|because|after|before|while|who|which|since|as)\b")
 
 
 def understand(question: str, history: Sequence[tuple[str, Answer]]) -> str:
@@ -53,22 +66,31 @@ def understand(question: str, history: Sequence[tuple[str, Answer]]) -> str:
 def follows(question: str) -> bool:
     """Whether a question cannot be understood without the one before it."""
     text = question.strip()
-    if _LEAD.match(text) or len(_content(text)) < ENOUGH:
+    content = _content(text)
+    whole = bool(_VERB.search(text)) and any(word[0].isupper() for word in content)
+    if _LEAD.match(text) or (len(content) < ENOUGH and not whole):
         return True
     # What a name or noun earlier in the question stands for, it need not look for elsewhere.
     return any(not _inner(text, match) for match in _POINTS.finditer(text))
 
 
 def _inner(text: str, pointer: re.Match[str]) -> bool:
+    """Whether a pointer can mean something that the question itself names before it."""
+    if pointer[0] == "Sie" and pointer.start():
+        return True  # the reader
     before = text[: pointer.start()]
-    named = any(w[0].isupper() for w in _WORD.findall(before)[1:])
-    return named and bool(_OWN.fullmatch(pointer[0]) or "," in before)
+    named = any(word[0].isupper() for word in _WORD.findall(before)[1:])
+    if _CLAUSE.search(before) and _content(before):
+        return True
+    return named and bool(_OWN.fullmatch(pointer[0]))
 
 
 def _content(text: str) -> list[str]:
-    return [word for word in _WORD.findall(text) if fold(word) not in _STOP]
+    little = stop_words(detect_language(text, among=("de", "en"))) | _LITTLE
+    return [word for word in _WORD.findall(text) if fold(word) not in little]
 
 
-def _capitals(text: str) -> Iterable[str]:
+def _capitals(text: str) -> list[str]:
     """Names, and in German nouns, of a sentence; not its first word, which may be any."""
-    return [w for w in _WORD.findall(text)[1:] if w[0].isupper() and fold(w) not in _STOP]
+    first = _WORD.match(text)
+    return [w for w in _content(text[first.end() if first else 0 :]) if w[0].isupper()]

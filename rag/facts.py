@@ -1,20 +1,23 @@
 """Numbers and names that a sentence states and its sources do not, in German and English.
 
 "Two million" is found in "2.000.000" and in "zwei Millionen", "Moscow" in "Moskaus",
-"Shoigu" in "Schoigu". What counts as a name is a guess from capitals and the lexicon:
-a capitalised word that the lexicon does not know as an ordinary one.
+"Shoigu" in "Schoigu". A name is a word with a capital that is listed as one (names.txt.gz,
+made by index.distill.names), or that the lexicon does not know at all.
 """
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 from index.lexical import fold, stem, stop_words, translations
 
+NAMES = Path(__file__).parent / "names.txt.gz"
 _LANGUAGES = ("de", "en")
 
 # --- Numbers --------------------------------------------------------------------------
@@ -81,7 +84,7 @@ class _Number:
 def _numbers(text: str, *, ordinals: bool) -> Iterator[_Number]:
     """The numbers of a text in digits or words, with what each may mean: 1.550 is two things."""
     marks = list(_NUMBER.finditer(text))
-    for mark, after in zip(marks, [*marks[1:], None], strict=True):
+    for mark, after in zip(marks, [*marks[1:], None], strict=False):
         word = fold(mark[0])
         if word[0].isdigit():
             values = _readings(word)
@@ -113,7 +116,7 @@ def _readings(digits: str) -> set[float]:
 _WORD = re.compile(r"[^\W\d_](?:[\w’']*\w)?")
 _DETERMINER = re.compile(
     r"(?:d(?:er|ie|as|en|em|es)|(?:k|m|s|d)?ein(?:e[mnrs]?)?|ihre?[mnrs]?|dies\w*|jede\w*|[aiv][mn]s?"
-    r"|zu[mr]|vo[nm]|beim)$",
+    r"|zu[mr]|vo[nm]|beim)",
     re.IGNORECASE,
 )
 """Before a German noun; rarely before a name."""
@@ -121,8 +124,7 @@ _SPELLINGS = [("tsch", "ch"), ("sch", "sh"), ("zh", "sh"), ("ph", "f"), ("ss", "
               ("w", "v"), ("j", "y"), ("k", "c"), ("z", "s")]  # fmt: skip
 _ALIKE = 0.8
 _PREFIX = 4
-_STRONG = 0.3
-"""The weight of a translation from which on it says what kind of word this is."""
+_GENITIVE = re.compile(r"[’']s?$")
 
 
 def _sound(word: str) -> str:
@@ -136,22 +138,31 @@ def _alike(one: str, other: str) -> bool:
     return SequenceMatcher(None, one, other, autojunk=False).ratio() >= _ALIKE
 
 
+@lru_cache(maxsize=1)
+def _listed() -> frozenset[str]:
+    return frozenset(gzip.decompress(NAMES.read_bytes()).decode().split())
+
+
 @lru_cache(maxsize=50_000)
-def _known(word: str, language: str) -> bool:
-    """Whether the lexicon has a folded word as an ordinary one, or as a compound of such."""
+def _is_name(word: str, language: str, after_determiner: bool) -> bool:
+    """Whether a folded word with a capital is a name, as far as lists tell."""
     if language not in _LANGUAGES:
-        return False
-    other = "en" if language == "de" else "de"
+        return True
     root = stem(word, language)
-    found = translations(root, language, other)
-    if found:
-        return not any(w >= _STRONG and _alike(root, key) for key, w in found.items())
-    if language == "de" and word.isalpha():
-        for cut in range(3, len(word) - 3):
-            head, tail = stem(word[:cut], "de"), stem(word[cut:], "de")
-            heads = {head, head.removesuffix("s"), stem(word[:cut].removesuffix("s"), "de")}
-            if translations(tail, "de", "en") and any(translations(h, "de", "en") for h in heads):
-                return True
+    other = "en" if language == "de" else "de"
+    if found := translations(root, language, other):
+        english = root if language == "en" else max(found, key=found.__getitem__)
+        return english in _listed()
+    return not (language == "de" and (after_determiner or _is_compound(word)))
+
+
+def _is_compound(word: str) -> bool:
+    """Whether a German word is made of two that the lexicon knows."""
+    for cut in range(3, len(word) - 3):
+        tail = stem(word[cut:], "de")
+        heads = {stem(word[:cut], "de"), stem(word[:cut].removesuffix("s"), "de")}
+        if translations(tail, "de", "en") and any(translations(h, "de", "en") for h in heads):
+            return True
     return False
 
 
@@ -161,13 +172,13 @@ def _names(text: str, language: str) -> Iterator[re.Match[str]]:
     before = ""
     for match in _WORD.finditer(text):
         word = match[0]
-        folded = fold(re.sub(r"[’']s?$", "", word))
-        noun = language == "de" and _DETERMINER.match(before) and not word.isupper()
-        before = word
-        if word[0].isupper() and len(word) > 1 and not noun:
-            parts = (folded, folded.removesuffix("s"))
-            if not any(p in stop or p in _WORDS or _known(p, language) for p in parts):
+        folded = fold(_GENITIVE.sub("", word))
+        known = folded in stop or folded in _WORDS or folded in _AS_ORDINAL
+        if word[0].isupper() and len(word) > 1 and not known:
+            noun = bool(_DETERMINER.fullmatch(before)) and not word.isupper()
+            if _is_name(folded, language, noun):
                 yield match
+        before = word
 
 
 # --- Both -----------------------------------------------------------------------------
@@ -209,7 +220,7 @@ class Source:
         return False
 
     def states_name(self, name: str, language: str) -> bool:
-        word = fold(re.sub(r"[’']s?$", "", name))
+        word = fold(_GENITIVE.sub("", name))
         roots = {word, word.removesuffix("s"), stem(word, language)}
         roots |= translations(stem(word, language), language, self.language).keys()
         if roots & (self._folded | self._stems):

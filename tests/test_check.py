@@ -113,7 +113,7 @@ def test_a_quotation_from_elsewhere_in_the_document(encoder: Encoder) -> None:
         ("It cost 2.5 billion marks [1].", "en", [("number", "2.5")]),
         ("Im Jahr 1975 starben dreißig Arbeiter [1].", "de", ["1975", "dreißig"]),
         ("Mayor Boettcher and Luebeck thanked Sweden [1].", "en", []),
-        ("Mayor Willy Brandt thanked the Swedish helpers [1].", "en", [("name", "Willy Brandt")]),
+        ("Mayor Brandt thanked the Swedish helpers [1].", "en", [("name", "Brandt")]),
         ("Die Stadt Rostock trug die Kosten [1].", "de", [("name", "Rostock")]),
         ("Die Hafenerweiterung kostete Menschenleben [1].", "de", []),
     ],

@@ -127,49 +127,50 @@ def own(folder: Path, encoder: Encoder) -> Iterator[tuple[list[Said], list[Passa
         yield said, cut
 
 
-def pairs(said: Sequence[Said], all_passages: Sequence[Passage], texts: Texts) -> Iterator[Pair]:
+def pairs(said: Sequence[Said], all_passages: Sequence[Passage], texts: Texts) -> list[Pair]:
     """Each sentence with its source, and with the nearest passage that does not hold it."""
     vectors = np.stack([e.vector for e in texts([p.text for p in all_passages])])
-    texts([text for p in all_passages for text in sentences(p)] + [s.text for s in said])
-    for number, one in enumerate(said):
-        (encoding,) = texts([one.text])
-        order = np.argsort(-vectors @ encoding.vector)
-        wrong = next(
-            (
-                all_passages[i]
-                for i in order
-                if all_passages[i] is not one.passage
-                and not (one.answer and one.answer in all_passages[i].text)
+    near = np.stack([e.vector for e in texts([one.text for one in said])]) @ vectors.T
+    chosen: list[tuple[Said, Passage]] = []
+    for one, row in zip(said, near, strict=True):
+        chosen.append((one, one.passage))
+        for passage in (all_passages[i] for i in np.argsort(-row)):
+            if passage is not one.passage and not (one.answer and one.answer in passage.text):
+                chosen.append((one, passage))
+                break
+    texts([text for _, passage in chosen for text in sentences(passage)])
+    quotes = [quoted(one, passage, n % 4 > 1, texts) for n, (one, passage) in enumerate(chosen)]
+    texts([text for parts in quotes for text in parts])
+    return [
+        Pair(
+            one.kind,
+            one.group,
+            passage is one.passage,
+            support_features(
+                one.text,
+                texts([one.text])[0],
+                one.language,
+                texts(parts),
+                [Source(parts[0], passage.document.language)],
+                [Source(passage.text, passage.document.language)],
             ),
-            None,
         )
-        for passage in (one.passage, wrong):
-            if passage is None:
-                continue
-            true = passage is one.passage
-            yield Pair(
-                one.kind, one.group, true,
-                features(one, encoding, passage, one.answer if true else "", number % 2, texts),
-            )  # fmt: skip
+        for (one, passage), parts in zip(chosen, quotes, strict=True)
+    ]
 
 
-def features(
-    one: Said, encoding: Encoding, passage: Passage, answer: str, around: int, texts: Texts
-) -> NDArray[np.float32]:
-    """Of a sentence and a quote: the nearest sentence of a passage, or that which holds the
-    answer, with ``around`` sentences on either side."""
+def quoted(one: Said, passage: Passage, wide: bool, texts: Texts) -> list[str]:
+    """A quote and its sentences: the nearest of a passage, or that which holds the answer, and
+    if ``wide`` those beside it."""
     parts = sentences(passage)
-    near = [float(e.vector @ encoding.vector) for e in texts(parts)]
-    chosen = [i for i, part in enumerate(parts) if answer and answer in part] or range(len(parts))
-    best = max(chosen, key=near.__getitem__)
-    first, last = max(0, best - around), min(len(parts) - 1, best + around)
-    text, language = passage.document.text, passage.document.language
-    quote = text[passage.sentences[first].start : passage.sentences[last].end]
-    cited = texts([quote, *parts[first : last + 1]])
-    return support_features(
-        one.text, encoding, one.language, cited, [Source(quote, language)],
-        [Source(passage.text, language)],
-    )  # fmt: skip
+    (claim,) = texts([one.text])
+    near = [float(e.vector @ claim.vector) for e in texts(parts)]
+    holding = [i for i, part in enumerate(parts) if one.answer and one.answer in part]
+    best = max(holding or range(len(parts)), key=near.__getitem__)
+    first, last = max(0, best - wide), min(len(parts) - 1, best + wide)
+    spans = passage.sentences
+    quote = passage.document.text[spans[first].start : spans[last].end]
+    return [quote, *parts[first : last + 1]]
 
 
 def fitted(found: Sequence[Pair]) -> LogisticRegression:
