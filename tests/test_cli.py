@@ -25,7 +25,7 @@ HEAVY |= {"sentence_transformers"}
 CITATION = {"marker", "document", "source", "title", "page", "start", "end", "quote"}
 CITATION |= {"passage_start", "passage_end", "score"}
 ANSWER = {"question", "language", "answered", "text", "mode", "citations", "passages"}
-ANSWER |= {"confidence", "seconds", "notice"}
+ANSWER |= {"confidence", "seconds", "notice", "claims", "removed_markers", "understood"}
 PASSAGE = {"document", "source", "start", "end", "text", "score", "channels"}
 
 
