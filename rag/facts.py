@@ -61,10 +61,12 @@ def _number_words() -> dict[str, float]:
     return found
 
 
-_WORDS = _number_words()
+_COUNTS = _number_words() | dict.fromkeys("a an eine einen einem einer eines".split(), 1.0)
 _AS_ORDINAL = {word: float(value) for value, words in _ORDINALS.items() for word in words.split()}
-_SAYS_LITTLE = frozenset("ein one null zero".split())
-"""An article as often as a number."""
+_ARTICLES = frozenset("a an ein eine einen einem einer eines one".split())
+"""Numbers only before a scale: "eine Million"."""
+_ITEM = re.compile(r"\s*\d{1,2}[.)]\s")
+"""The number of a list's item says nothing."""
 _NUMBER = re.compile(
     r"(?<![\d])\d{1,3}(?:[.,'’\s]\d{3})+(?!\d)(?:[.,]\d{1,2}(?!\d))?"  # grouped: 13.000; 1,550.5
     r"|(?<![.,\d])\d+[.,]\d+(?![.,]?\d)"  # a decimal
@@ -86,17 +88,17 @@ def _numbers(text: str, *, ordinals: bool) -> Iterator[_Number]:
     marks = list(_NUMBER.finditer(text))
     for mark, after in zip(marks, [*marks[1:], None], strict=False):
         word = fold(mark[0])
-        if word[0].isdigit():
+        if word[:1].isdigit():
             values = _readings(word)
-        elif word in _WORDS:
-            values = {_WORDS[word]}
+        elif word in _COUNTS:
+            values = {_COUNTS[word]}
         elif ordinals and word in _AS_ORDINAL:
             values = {_AS_ORDINAL[word]}
         else:
             continue
         near = after is not None and not text[mark.end() : after.start()].strip(" -.")
         scale = _SCALES.get(fold(after[0]), 1.0) if near and after is not None else 1.0
-        if word not in _SAYS_LITTLE or scale > 1:
+        if word not in _ARTICLES or scale > 1:
             yield _Number(mark.start(), mark.end(), frozenset(values), scale)
 
 
@@ -173,7 +175,7 @@ def _names(text: str, language: str) -> Iterator[re.Match[str]]:
     for match in _WORD.finditer(text):
         word = match[0]
         folded = fold(_GENITIVE.sub("", word))
-        known = folded in stop or folded in _WORDS or folded in _AS_ORDINAL
+        known = folded in stop or folded in _COUNTS or folded in _AS_ORDINAL
         if word[0].isupper() and len(word) > 1 and not known:
             noun = bool(_DETERMINER.fullmatch(before)) and not word.isupper()
             if _is_name(folded, language, noun):
@@ -237,10 +239,12 @@ class Source:
 
 def missing(text: str, language: str, sources: Sequence[Source]) -> list[tuple[str, int, int]]:
     """The numbers and names of a text that none of the sources states: kind, start, end."""
+    item = _ITEM.match(text)
     found = [
         ("number", number.start, number.end)
         for number in _numbers(text, ordinals=False)
-        if not any(source.states_number(number.values, number.scale) for source in sources)
+        if number.start >= (item.end() if item else 0)
+        and not any(source.states_number(number.values, number.scale) for source in sources)
     ]
     found += _joined(
         text,

@@ -12,6 +12,7 @@ import argparse
 import gzip
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 from index.lexical import fold, stem, translations
@@ -32,7 +33,7 @@ def names(lines: list[str]) -> list[str]:
         tokens = line.split()
         if sum(token[:1].isupper() for token in tokens) * 2 > len(tokens):
             continue  # a headline
-        for before, token in zip(tokens, tokens[1:], strict=False):
+        for before, token in pairwise(tokens):
             match = _WORD.match(token)
             if match and before[-1] not in ".!?:;\"“”'‘’(–-":
                 root = stem(fold(match[0]), "en")
