@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from index.types import Document, Hit
+from rag.check import Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,9 @@ class Answer:
     only; it is empty where the question is answered. ``by_keywords`` says that the encoder
     does not know the documents' language: then the confidence is the share of the question's
     words that are there, no chance, and has a threshold of its own.
+    ``claims`` are the sentences of the text, each held against its citations;
+    ``removed_markers`` counts those that pointed nowhere. ``understood`` is the full question
+    that a follow-up was taken for, or empty. ``trace`` says how the answer came about.
     """
 
     question: str
@@ -93,10 +97,15 @@ class Answer:
     notice: str = ""
     withheld: tuple[Citation, ...] = ()
     by_keywords: bool = False
+    claims: tuple[Claim, ...] = ()
+    removed_markers: int = 0
+    understood: str = ""
+    trace: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``beleg ask --json`` prints; plain types only."""
-        return {
+        traced = {"trace": dict(self.trace)} if self.trace else {}
+        return traced | {
             "question": self.question,
             "language": self.language,
             "answered": self.answered,
@@ -118,4 +127,7 @@ class Answer:
             "confidence": round(self.confidence, 4),
             "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
             "notice": self.notice,
+            "claims": [claim.to_json() for claim in self.claims],
+            "removed_markers": self.removed_markers,
+            "understood": self.understood,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +14,9 @@ from index.load import load_all
 from index.store import PassageIndex, Query, View
 from index.types import Document, Hit
 from rag.answer import Answer
+from rag.check import check, without_unsupported
 from rag.config import Settings
+from rag.conversation import HISTORY, understand
 from rag.extract import PASSAGES, Ranker, extract
 from rag.language import NOTHING_ASKED, REFUSAL, UNKNOWN_LANGUAGE, UNKNOWN_QUESTION
 
@@ -31,11 +34,22 @@ class Chatbot:
     ``ranker`` holds the weights that choose sentences, and the threshold of confidence
     under which the documents are taken not to say: those of the settings if none is given.
     ``ranker.notice`` says where the settings hold a calibration that does not fit the encoder.
+    ``follow_ups`` takes "And when?" for the full question that it stands for; ``strict``
+    drops sentences that their citations do not support.
     """
 
-    def __init__(self, index: PassageIndex, *, ranker: Ranker | None = None) -> None:
+    def __init__(
+        self,
+        index: PassageIndex,
+        *,
+        ranker: Ranker | None = None,
+        follow_ups: bool = True,
+        strict: bool = False,
+    ) -> None:
         self.index = index
         self.ranker = ranker or Settings.load().ranker(index.encoder)
+        self.follow_ups = follow_ups
+        self.strict = strict
 
     @classmethod
     def from_paths(
@@ -110,7 +124,9 @@ class Chatbot:
 
     def fork(self) -> Self:
         """A copy in memory that shares the encoder; changing it leaves this one alone."""
-        return type(self)(self.index.fork(), ranker=self.ranker)
+        return type(self)(
+            self.index.fork(), ranker=self.ranker, follow_ups=self.follow_ups, strict=self.strict
+        )
 
     def ask(
         self,
@@ -122,7 +138,8 @@ class Chatbot:
     ) -> Answer:
         """Answer one question from the documents, in an earlier ``view`` of them if given.
 
-        ``history`` is accepted for follow-up questions; each question stands alone so far.
+        ``history`` holds the questions before it with their answers, the latest last; a
+        follow-up is understood from its last ``HISTORY``.
         ``depth`` is how many passages the answer's ranking has; the first ``PASSAGES`` are
         answered from.
 
@@ -131,13 +148,14 @@ class Chatbot:
         """
         started = time.perf_counter()
         view = view or self.index.view
-        query = self.index.query(question, view)
+        understood = understand(question, history[-HISTORY:]) if self.follow_ups else ""
+        query = self.index.query(understood or question, view)
         hits = self.index.search(query, depth, view=view)
         searched = time.perf_counter()
         found = extract(self.index, view, query, hits, self.ranker)
         citations, withheld = (found.citations, ()) if found.answers else ((), found.citations)
         text = " ".join(f"{' '.join(c.quote.split())} [{c.marker}]" for c in citations)
-        return Answer(
+        answer = Answer(
             question=question,
             language=query.language,
             answered=bool(citations),
@@ -153,7 +171,33 @@ class Chatbot:
             notice=self._notice(query, hits),
             withheld=withheld,
             by_keywords=found.by_keywords,
+            understood=understood,
         )
+        spoken = citations[0].document.language if citations else query.language
+        return self._checked(answer, view, spoken)
+
+    def _checked(self, answer: Answer, view: View, language: str) -> Answer:
+        """The answer, whose text is in ``language``, with every sentence held against its
+        citations."""
+        if not answer.answered:
+            return answer
+        started = time.perf_counter()
+        claims = check(
+            answer.text,
+            answer.citations,
+            language=language,
+            encoder=self.index.encoder,
+            documents=view.documents,
+        )
+        seconds = {**answer.seconds, "check": time.perf_counter() - started}
+        checked = replace(answer, claims=claims, seconds=seconds)
+        if not self.strict:
+            return checked
+        kept = without_unsupported(checked)
+        if kept.citations:
+            return kept
+        refusal = REFUSAL[answer.language]
+        return replace(kept, answered=False, text=refusal, claims=(), withheld=answer.citations)
 
     def _notice(self, query: Query, hits: Sequence[Hit]) -> str:
         """A line where nothing is asked, or where the encoder does not know the language of the

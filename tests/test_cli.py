@@ -26,7 +26,7 @@ HEAVY |= {"sentence_transformers"}
 CITATION = {"marker", "document", "source", "title", "page", "start", "end", "quote"}
 CITATION |= {"passage_start", "passage_end", "score"}
 ANSWER = {"question", "language", "answered", "text", "mode", "citations", "passages"}
-ANSWER |= {"confidence", "seconds", "notice"}
+ANSWER |= {"confidence", "seconds", "notice", "claims", "removed_markers", "understood"}
 PASSAGE = {"document", "source", "start", "end", "text", "score", "channels"}
 
 
@@ -68,7 +68,7 @@ def test_ask_answers_with_citations(question: str, beleg: Run, bot: Chatbot) -> 
 def test_ask_json_is_the_contract(beleg: Run, tmp_path: Path) -> None:
     copy = tmp_path / "article.txt"
     copy.write_bytes(EXAMPLE.read_bytes())
-    result = beleg("ask", ENGLISH, "--json", copy)
+    result = beleg("ask", ENGLISH, "--json", "--strict", copy)
     assert (result.returncode, result.stderr) == (0, "")
     answer = json.loads(result.stdout)
     assert answer.keys() == ANSWER

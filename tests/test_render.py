@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 
@@ -10,6 +11,7 @@ import pytest
 
 from index.types import Document, Hit, Passage, Span
 from rag.answer import Answer, Citation
+from rag.check import KINDS, Claim, Flag
 from ui import render
 from ui.render import Turn
 
@@ -90,6 +92,10 @@ def _answer(
         seconds={},
         notice=notice,
     )
+
+
+def _checked(answer: Answer, *claims: Claim, understood: str = "") -> Answer:
+    return replace(answer, claims=claims, understood=understood)
 
 
 def _shown(*turns: Turn) -> _Elements:
@@ -227,3 +233,43 @@ def test_the_terminal_gets_no_control_characters() -> None:
 )
 def test_the_interface_speaks_the_first_language_asked_for(accept: str, language: str) -> None:
     assert render.preferred_language(accept) == language
+
+
+def test_what_is_not_supported_is_marked_and_said() -> None:
+    document = Document("Rome. Paris.", "n.txt", "N")
+    text = "Rome [1]. London [1]. “Bonn” [1]"
+    flag = Flag("invented", "“Bonn”", 22, 28)
+    answer = _checked(
+        _answer(text, _cite(document, 1, "Rome")),
+        Claim(0, 9, (1,), "supported", 1.0),
+        Claim(10, 21, (1,), "weak", 0.4),
+        Claim(22, 32, (1,), "unsupported", 0.1, (flag,)),
+        understood="Where? (Rome)",
+    )
+    shown = _shown(Turn("Where?", answer=answer))
+    _only_ours(shown)
+    classes = [attributes.get("class") for tag, attributes in shown.tags if tag == "span"]
+    assert classes == ["weak", "unsupported", None]
+    assert [tag for tag, _ in shown.tags].count("a") == 3
+    for said in (shown.text, render.terminal(answer)):
+        assert "London [1]. (weakly supported)" in said
+        assert "“Bonn” [1] (not supported by what it cites)" in said
+        assert "“Bonn”: a quotation that stands in no cited passage" in said
+        assert "Understood as: Where? (Rome)" in said
+        assert said.count("supported") == 2
+    assert not answer.to_json().get("trace")
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_every_kind_of_flag_has_its_words(language: str) -> None:
+    for key in (*KINDS, "weak", "unsupported"):
+        assert render.word(key, language)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_claims_flags_and_the_understood_question_are_text(hostile: str) -> None:
+    visible = hostile.replace("\ud800", "?")
+    claim = Claim(0, len(hostile), (), "weak", 0.5, (Flag("name", hostile, 0, len(hostile)),))
+    shown = _shown(Turn("?", answer=_checked(_answer(hostile), claim, understood=hostile)))
+    _only_ours(shown)
+    assert shown.text.count(visible.strip('"')) == 3

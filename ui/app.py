@@ -83,6 +83,10 @@ _CSS = """
 .talk .question { font-weight: 600; }
 .talk .text, .talk blockquote { white-space: pre-wrap; }
 .talk .refusal { font-style: italic; }
+.talk .understood, .talk .flag, .talk small { color: var(--body-text-color-subdued);
+  font-size: .9rem; }
+.talk .weak, .talk .unsupported { text-decoration: underline dotted; }
+.talk .unsupported { text-decoration: underline wavy var(--error-text-color, #b42318); }
 .talk .notice { border-left: 3px solid var(--color-accent); padding-left: .6rem; }
 .talk .marker { font-size: .85em; text-decoration: none; padding: 0 !important; }
 .talk .marker:hover, .talk .marker:focus-visible { text-decoration: underline; }

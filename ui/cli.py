@@ -71,7 +71,9 @@ def _ask(options: argparse.Namespace) -> int:
     from index.store import check_question
 
     check_question(options.question)  # before anything is loaded
-    answer = _open(options).ask(options.question)
+    bot = _open(options)
+    bot.strict = options.strict
+    answer = bot.ask(options.question)
     if options.json:
         _print_json(answer.to_json())
     else:
@@ -86,6 +88,7 @@ def _ask(options: argparse.Namespace) -> int:
 def _chat(options: argparse.Namespace) -> int:
     _check_address(options.host, options.port)
     bot = _open(options)
+    bot.strict, bot.follow_ups = options.strict, options.follow_ups
     from index.progress import progress_bar
 
     with progress_bar("loading the page"):
@@ -264,11 +267,19 @@ def _parser() -> argparse.ArgumentParser:
     chat.add_argument(
         "--port", metavar="N", type=_port, help="port to listen on (first free from 7860)"
     )
+    chat.add_argument(
+        "--no-follow-ups",
+        dest="follow_ups",
+        action="store_false",
+        help="take every question as it stands",
+    )
+    _strict(chat)
 
     ask = _command(commands, "ask", _ask, "answer one question, with citations")
     ask.add_argument("question", metavar="QUESTION", help="in German or English")
     _sources(ask)
     ask.add_argument("--json", action="store_true", help="print the answer as one JSON object")
+    _strict(ask)
 
     add = _command(commands, "add", _add, "add documents to an index, or update them")
     add.add_argument("paths", metavar="PATH", nargs="+", help="file, folder or http(s) address")
@@ -369,6 +380,12 @@ def _model(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         type=_name,
         help="sentence-transformers model, a name or a folder (the bundled German-English one)",
+    )
+
+
+def _strict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--strict", action="store_true", help="drop sentences that their citations do not support"
     )
 
 

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from index.types import Document, Hit
 from rag.answer import Answer, Citation
+from rag.check import SUPPORT
 from ui.markup import safe
 
 NEAREST = 3
@@ -34,6 +35,16 @@ _WORDS = {
         "reading": "Reading",
         "added": "Added",
         "this visit": "only for this visit",
+        "weak": "weakly supported",
+        "unsupported": "not supported by what it cites",
+        "flag": "“{}”: {}",
+        "invented": "a quotation that stands in no cited passage",
+        "another document": "quoted from another document than those cited",
+        "another passage": "quoted from another passage than those cited",
+        "stitched together": "a quotation stitched together",
+        "number": "a number that stands in no cited passage",
+        "name": "a name that stands in no cited passage",
+        "understood": "Understood as: {}",
         "failed": "Something went wrong inside Beleg ({}). Please try again.",
     },
     "de": {
@@ -46,6 +57,16 @@ _WORDS = {
         "reading": "Wird gelesen:",
         "added": "Hinzugefügt:",
         "this visit": "nur für diesen Besuch",
+        "weak": "schwach belegt",
+        "unsupported": "durch die Zitate nicht belegt",
+        "flag": "„{}“: {}",
+        "invented": "ein Zitat, das in keiner belegten Stelle steht",
+        "another document": "ein Zitat aus einem anderen als den belegten Dokumenten",
+        "another passage": "ein Zitat aus einer anderen als den belegten Stellen",
+        "stitched together": "ein zusammengestückeltes Zitat",
+        "number": "eine Zahl, die in keiner belegten Stelle steht",
+        "name": "ein Name, der in keiner belegten Stelle steht",
+        "understood": "Verstanden als: {}",
         "failed": "In Beleg ist etwas schiefgegangen ({}). Bitte versuchen Sie es noch einmal.",
     },
 }
@@ -94,8 +115,9 @@ def where(document: Document, start: int, end: int, language: str) -> str:
 def terminal(answer: Answer) -> str:
     """The answer, then its numbered citations; if there are none, a little of the nearest
     passages."""
-    lines = [answer.text]
     language = answer.language
+    understood = [word("understood", language).format(answer.understood), ""]
+    lines = [*(understood if answer.understood else []), _marked(answer), *_flags(answer)]
     for citation in answer.citations:
         place = where(citation.document, citation.start, citation.end, language)
         lines += ["", f"[{citation.marker}] {place}", _indented(citation.quote, language)]
@@ -107,6 +129,29 @@ def terminal(answer: Answer) -> str:
             cut = "" if end in (hit.passage.end, hit.nearest and hit.nearest.end) else " …"
             lines += ["", f"  · {place}", _indented(document.text[start:end] + cut, language)]
     return plain("\n".join(lines))
+
+
+def _marked(answer: Answer) -> str:
+    """The answer's text, with a word after each sentence that is not fully supported."""
+    parts, done = [], 0
+    for claim in answer.claims:
+        parts.append(answer.text[done : claim.end])
+        if claim.support != SUPPORT[0]:
+            parts.append(f" ({word(claim.support, answer.language)})")
+        done = claim.end
+    return "".join([*parts, answer.text[done:]])
+
+
+def _flags(answer: Answer) -> list[str]:
+    """A line on each thing in the answer that no cited passage holds."""
+    marks = "".join(mark for pair in _QUOTES.values() for mark in pair) + '"«»'
+    return [
+        word("flag", answer.language).format(
+            flag.text.strip(marks), word(flag.kind, answer.language)
+        )
+        for claim in answer.claims
+        for flag in claim.flags
+    ]
 
 
 def _excerpt(hit: Hit) -> tuple[int, int]:
@@ -161,6 +206,10 @@ def _turn(turn: Turn, number: int, language: str) -> str:
 def _answer(answer: Answer, key: str) -> str:
     kind = "text" if answer.answered else "text refusal"
     parts = [f'<p class="{kind}" dir="auto">{_linked(answer, key)}</p>']
+    if answer.understood:
+        understood = word("understood", answer.language).format(answer.understood)
+        parts.insert(0, f'<p class="understood" dir="auto">{safe(understood)}</p>')
+    parts += [f'<p class="flag">{safe(line)}</p>' for line in _flags(answer)]
     if answer.notice:
         parts.append(f'<p class="notice">{safe(answer.notice)}</p>')
     cited: dict[_Excerpt, list[Citation]] = {}
@@ -181,17 +230,29 @@ def _linked(answer: Answer, key: str) -> str:
     # In the answer's text a quote's line breaks may have become spaces.
     quotes = [r"\s+".join(map(re.escape, c.quote.split())) for c in answer.citations]
     pattern = re.compile("|".join([*sorted(filter(None, quotes), key=len)[::-1], _MARKER]))
+    links = [m for m in pattern.finditer(answer.text) if m[1] is not None and int(m[1]) in known]
+
+    def linked(start: int, end: int) -> str:
+        parts = []
+        for match in links:
+            if not start <= match.start() < end:
+                continue
+            name = f"{word('citation', answer.language)} {match[1]}"
+            link = f'class="marker" href="#{key}c{match[1]}" aria-label="{safe(name)}"'
+            parts.append(safe(answer.text[start : match.start()]))
+            parts.append(f"<a {link}>[{match[1]}]</a>")
+            start = match.end()
+        return "".join([*parts, safe(answer.text[start:end])])
+
     parts, done = [], 0
-    for match in pattern.finditer(answer.text):
-        if match[1] is None or int(match[1]) not in known:
-            continue
-        name = f"{word('citation', answer.language)} {match[1]}"
-        link = f'class="marker" href="#{key}c{match[1]}" aria-label="{safe(name)}"'
-        parts.append(safe(answer.text[done : match.start()]))
-        parts.append(f"<a {link}>[{match[1]}]</a>")
-        done = match.end()
-    parts.append(safe(answer.text[done:]))
-    return "".join(parts)
+    for claim in answer.claims:
+        if claim.support != SUPPORT[0]:
+            note = safe(f"({word(claim.support, answer.language)})")
+            inside = f"{linked(claim.start, claim.end)} <small>{note}</small>"
+            parts.append(linked(done, claim.start))
+            parts.append(f'<span class="{claim.support}">{inside}</span>')
+            done = claim.end
+    return "".join([*parts, linked(done, len(answer.text))])
 
 
 def _passage(

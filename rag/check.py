@@ -1,0 +1,362 @@
+"""Every sentence of an answer held against the passages that it cites.
+
+Quotations, numbers and names must stand in a cited passage (rag/facts.py for the latter two).
+How well the citations support a sentence is a chance, from a logistic model over what the
+encoder and the lexicon make of both (rag/support.json, fitted by
+tests/benchmarks/fit_support.py). It tells a sentence's source from another passage on the
+same subject; it does not understand negation, nor who did what to whom.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.embed import Encoder
+from index.lexical import fold, question_words, stem, stop_words, words
+from index.split import sentences
+from index.types import Document
+from index.vectors import Encoding
+from rag.facts import Source, missing
+
+if TYPE_CHECKING:
+    from rag.answer import Answer, Citation
+
+SUPPORT = ("supported", "weak", "unsupported")
+KINDS = ("invented", "another document", "another passage", "stitched together", "number", "name")
+QUOTATIONS = KINDS[:4]
+WEIGHTS = Path(__file__).parent / "support.json"
+FEATURES = ("cosine", "late", "weakest", "words", "number", "name", "across")
+"""
+cosine: of the sentence with the nearest cited sentence or whole quote;
+late: late interaction (MaxSim) of its tokens with those of the quotes;
+weakest: the mean of the quarter of its content tokens that the quotes meet least;
+words: the share of its content words that the quotes hold, in either language;
+number, name: 1 where the cited passages lack one;
+across: 1 where it is in another language than its quotes.
+"""
+PIECE = 3
+"""So many words, at least, has each piece of a quotation that is stitched together."""
+
+_MARKER = re.compile(r"\[(\d+)\]")
+_MARKS = '"“”„‟«»‹›‚'
+_QUOTATION = re.compile(r"„[^„“”\"]+[“”\"]|“[^“”]+”|\"[^\"]+\"|«[^«»]+»|»[^«»]+«|‹[^‹›]+›|›[^‹›]+‹")
+_ELLIPSIS = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.)\s*\]|\(\s*(?:…|\.\.\.)\s*\)|…|\.\.\.)\s*")
+_PLAIN = str.maketrans({**dict.fromkeys(_MARKS + "\u00ad\u200b\u2060\ufeff"), "’": "'", "‘": "'",
+                        **dict.fromkeys("‐‑‒–—−", "-")})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Something in an answer that no cited passage holds; ``kind`` is one of ``KINDS``.
+
+    ``start`` and ``end`` are code points of the answer's text.
+    """
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "text": self.text, "start": self.start, "end": self.end}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One sentence of an answer, its markers included, and what speaks for it.
+
+    ``start`` and ``end`` are code points of the answer's text; ``markers`` those of its
+    citations, or else of the next ones in its paragraph; ``score`` the chance that these
+    support it, 0 to 1; ``support`` one of ``SUPPORT``.
+    """
+
+    start: int
+    end: int
+    markers: tuple[int, ...]
+    support: str
+    score: float
+    flags: tuple[Flag, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "start": self.start,
+            "end": self.end,
+            "markers": list(self.markers),
+            "support": self.support,
+            "score": round(self.score, 4),
+            "flags": [flag.to_json() for flag in self.flags],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Of the logistic model; under ``unsupported`` a sentence is, from ``supported`` on it is."""
+
+    weights: Mapping[str, float]
+    intercept: float
+    supported: float
+    unsupported: float
+
+    @staticmethod
+    @lru_cache(maxsize=1)
+    def shipped() -> Weights:
+        held = json.loads(WEIGHTS.read_text(encoding="utf-8"))
+        return Weights(held["weights"], held["intercept"], held["supported"], held["unsupported"])
+
+    def chance(self, features: NDArray[np.float32]) -> float:
+        logit = self.intercept + sum(
+            self.weights[name] * float(value)
+            for name, value in zip(FEATURES, features, strict=True)
+        )
+        return (1 + math.tanh(logit / 2)) / 2  # a logistic function that cannot overflow
+
+
+def check(
+    text: str,
+    citations: Sequence[Citation],
+    *,
+    language: str,
+    encoder: Encoder,
+    documents: Sequence[Document] = (),
+) -> tuple[Claim, ...]:
+    """The sentences of an answer, each with its support and what is wrong with it.
+
+    ``language`` is the answer's; ``documents`` are those in which an alien quotation is looked
+    for. Every ``[n]`` that is a citation's marker counts as one.
+    """
+    known = {citation.marker: citation for citation in citations}
+    parts = _parts(text, language, known)
+    passages = {
+        marker: Source(c.document.text[c.passage_start : c.passage_end], c.document.language)
+        for marker, c in known.items()
+    }
+    held = _plain("\n".join(source.text for source in passages.values()))
+    quoted = list(_quotations(text, held, citations, documents))
+    chances = _chances(parts, known, passages, language, encoder)
+    claims = []
+    for part, chance in zip(parts, chances, strict=True):
+        flags = [flag for flag in quoted if part.start <= flag.start < part.end]
+        if not part.verbatim:
+            for kind, start, end in missing(part.text, language, list(passages.values())):
+                a, b = part.offsets[start], part.offsets[end - 1] + 1
+                flags.append(Flag(kind, text[a:b], a, b))
+        flags.sort(key=lambda flag: flag.start)
+        claims.append(
+            Claim(
+                part.start,
+                part.end,
+                part.markers,
+                _support(chance, flags),
+                chance,
+                tuple(flags),
+            )
+        )
+    return tuple(claims)
+
+
+def without_unsupported(answer: Answer) -> Answer:
+    """The answer without its unsupported sentences, and the citations that only they had."""
+    kept = [claim for claim in answer.claims if claim.support != SUPPORT[2]]
+    if len(kept) == len(answer.claims):
+        return answer
+    text, moved = "", []
+    for claim in kept:
+        start = len(text) + bool(text)
+        text = f"{text} {answer.text[claim.start : claim.end]}".strip()
+        shift = start - claim.start
+        flags = tuple(replace(f, start=f.start + shift, end=f.end + shift) for f in claim.flags)
+        moved.append(replace(claim, start=start, end=claim.end + shift, flags=flags))
+    used = {marker for claim in kept for marker in claim.markers}
+    citations = tuple(c for c in answer.citations if c.marker in used)
+    return replace(answer, text=text, claims=tuple(moved), citations=citations)
+
+
+def _support(chance: float, flags: Sequence[Flag]) -> str:
+    weights = Weights.shipped()
+    if chance < weights.unsupported or any(flag.kind in QUOTATIONS for flag in flags):
+        return SUPPORT[2]
+    return SUPPORT[0] if chance >= weights.supported and not flags else SUPPORT[1]
+
+
+# --- Sentences and their markers ------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Part:
+    """A sentence of the answer without its markers; ``offsets`` lead back to the answer."""
+
+    start: int
+    end: int
+    text: str
+    offsets: Sequence[int]
+    markers: tuple[int, ...]
+    verbatim: bool = False
+
+
+def _parts(text: str, language: str, known: Mapping[int, Citation]) -> list[_Part]:
+    """The sentences, each with its markers: those in it and right after it, or else the next."""
+    marks = [match for match in _MARKER.finditer(text) if int(match[1]) in known]
+    offsets: list[int] = []
+    start = 0
+    for match in marks:
+        offsets += range(start, match.start())
+        while offsets and text[offsets[-1]] in " \t":  # the space before a marker is its own
+            offsets.pop()
+        start = match.end()
+    offsets += range(start, len(text))
+    bare = "".join(text[i] for i in offsets)
+    parts = []
+    for span in sentences(bare, language):
+        own = offsets[span.start : span.end]
+        parts.append(_Part(own[0], own[-1] + 1, bare[span.start : span.end], own, ()))
+    for part, after in zip(parts, [*parts[1:], None], strict=False):
+        stop = after.start if after else len(text)
+        here = [match for match in marks if part.start <= match.start() < stop]
+        part.markers = tuple(dict.fromkeys(int(match[1]) for match in here))
+        part.end = max([part.end, *(match.end() for match in here)])
+    for part, after in reversed(list(pairwise(parts))):
+        if not part.markers and "\n" not in text[part.end : after.start]:
+            part.markers = after.markers
+    for part in parts:
+        quotes = [known[marker].quote for marker in part.markers]
+        part.verbatim = any(_plain(part.text) in _plain(quote) for quote in quotes)
+    return parts
+
+
+# --- Quotations -----------------------------------------------------------------------
+
+
+def _plain(text: str) -> str:
+    """Text as it is compared: case, white space, quotation marks and Unicode do not count."""
+    text = unicodedata.normalize("NFKC", _MARKER.sub("", text)).translate(_PLAIN)
+    return " ".join(text.casefold().split())
+
+
+def _quotations(
+    text: str, held: str, citations: Sequence[Citation], documents: Sequence[Document]
+) -> Iterator[Flag]:
+    """The quotations of an answer that stand in none of its cited passages."""
+    for match in _QUOTATION.finditer(text):
+        quotation = _plain(match[0]).strip(" .,;:!?")
+        if not any(c.isalnum() for c in quotation) or quotation in held:
+            continue
+        cited = {citation.document for citation in citations}
+        if any(quotation in _plain(document.text) for document in cited):
+            kind = "another passage"
+        elif any(quotation in _plain(document.text) for document in documents):
+            kind = "another document"
+        else:
+            kind = "stitched together" if _stitched(quotation, held) else "invented"
+        yield Flag(kind, match[0], *match.span())
+
+
+def _stitched(quotation: str, held: str) -> bool:
+    """Whether it is made of pieces of the passages: at an ellipsis, or of PIECE words or more."""
+    pieces = [piece for piece in _ELLIPSIS.split(quotation) if piece]
+    if len(pieces) > 1 and all(piece in held for piece in pieces):
+        return True
+    left = quotation.split()
+    while left:
+        size = len(left)
+        while size >= PIECE and " ".join(left[:size]) not in held:
+            size -= 1
+        if size < PIECE:
+            return False
+        left = left[size:]
+    return True
+
+
+# --- Support --------------------------------------------------------------------------
+
+
+def _chances(
+    parts: Sequence[_Part],
+    known: Mapping[int, Citation],
+    passages: Mapping[int, Source],
+    language: str,
+    encoder: Encoder,
+) -> list[float]:
+    """The chance of each sentence to be supported; 1 word for word, 0 without a citation."""
+    asked = [part for part in parts if part.markers and not part.verbatim]
+    used = sorted({marker for part in asked for marker in part.markers})
+    quotes = {marker: _quote_texts(known[marker]) for marker in used}
+    texts = list(dict.fromkeys([p.text for p in asked] + [t for q in quotes.values() for t in q]))
+    encoded = dict(zip(texts, encoder.encode(texts) if texts else (), strict=True))
+    chances = []
+    for part in parts:
+        if part.verbatim or not part.markers:
+            chances.append(float(part.verbatim))
+            continue
+        cited = [text for marker in part.markers for text in quotes[marker]]
+        features = support_features(
+            part.text,
+            encoded[part.text],
+            language,
+            [encoded[text] for text in cited],
+            [
+                Source(known[marker].quote, known[marker].document.language)
+                for marker in part.markers
+            ],
+            [passages[marker] for marker in part.markers],
+        )
+        chances.append(Weights.shipped().chance(features))
+    return chances
+
+
+def _quote_texts(citation: Citation) -> list[str]:
+    """A quote and, where it has several, its sentences."""
+    quote = citation.quote
+    spans = sentences(quote, citation.document.language)
+    return [quote] + [quote[s.start : s.end] for s in spans if len(spans) > 1]
+
+
+def support_features(
+    text: str,
+    encoding: Encoding,
+    language: str,
+    cited: Sequence[Encoding],
+    quotes: Sequence[Source],
+    passages: Sequence[Source],
+) -> NDArray[np.float32]:
+    """What speaks for a sentence in what it cites, (len(FEATURES),).
+
+    ``cited`` are the encodings of the quotes and of their sentences.
+    """
+    met = (encoding.tokens @ np.concatenate([e.tokens for e in cited]).T).max(axis=1)
+    stop = stop_words(language)
+    tokens = [text[a:b] for a, b in encoding.offsets]
+    content = np.asarray([t[:1].isalnum() and fold(t) not in stop for t in tokens], bool)
+    some = np.sort(met[content] if content.any() else met)
+    kinds = {kind for kind, _, _ in missing(text, language, passages)}
+    return np.asarray(
+        [
+            max(float(encoding.vector @ e.vector) for e in cited),
+            met.mean(),
+            some[: max(1, len(some) // 4)].mean(),
+            _words_held(text, language, quotes),
+            "number" in kinds,
+            "name" in kinds,
+            all(quote.language != language for quote in quotes),
+        ],
+        np.float32,
+    )
+
+
+def _words_held(text: str, language: str, quotes: Sequence[Source]) -> float:
+    languages = {quote.language for quote in quotes}
+    asked = question_words(text, language, sorted(languages))
+    held = {stem(word, q.language) for q in quotes for word in words(q.text)}
+    best = [max((w for term, w in choices.items() if term in held), default=0) for choices in asked]
+    return float(np.mean(best)) if best else 1.0

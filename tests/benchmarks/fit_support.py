@@ -1,0 +1,298 @@
+"""Fit and measure how well citations support a sentence (rag/check.py).
+
+    python -m tests.benchmarks.fit_support XQUAD [--every N] [--write]
+
+A sentence is paired with its true source and with the nearest wrong passage; AUROC says how
+well the two are told apart. Sentences are those of XQuAD (a folder with xquad.en.dev.json and
+xquad.de.dev.json) over the other language; its questions with their answers, and those of
+questions/dev, which stand for what is said in other words. Figures are of articles or texts
+left out of each fit. Those written by hand in claims/, with their source, with the nearest
+other sentence, and something untrue with the same source, are judged by a model that saw none
+of their texts. --write changes rag/support.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.model_selection import GroupKFold
+
+from index.embed import Encoder, SentenceTransformerEncoder
+from index.load import load
+from index.split import passages
+from index.types import Document, Passage
+from index.vectors import Encoding
+from rag.check import FEATURES, WEIGHTS, support_features
+from rag.facts import Source
+from rag.questions import read_questions
+from tests.benchmarks.squad import LANGUAGES, read
+
+QUESTIONS = Path(__file__).parent / "questions" / "dev"
+CLAIMS = Path(__file__).parent / "claims"
+UNSUPPORTED_AT = 0.02
+"""So many of the sentences with their true source may be called unsupported."""
+SUPPORTED_AT = 0.1
+"""And so many of those with a near passage supported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A sentence, its language, and where it is from: a passage, and a sentence of it if known."""
+
+    kind: str
+    group: str
+    text: str
+    language: str
+    passage: Passage
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    kind: str
+    group: str
+    true: bool
+    features: NDArray[np.float32]
+
+
+class Texts:
+    """Encodings, each made once."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.held: dict[str, Encoding] = {}
+
+    def __call__(self, texts: Sequence[str]) -> list[Encoding]:
+        fresh = [text for text in dict.fromkeys(texts) if text not in self.held]
+        self.held |= dict(zip(fresh, self.encoder.encode(fresh), strict=True))
+        return [self.held[text] for text in texts]
+
+
+def split(document: Document, encoder: Encoder) -> list[Passage]:
+    return passages(document, window=254, count_tokens=encoder.count_tokens)
+
+
+def sentences(passage: Passage) -> list[str]:
+    return [passage.document.text[s.start : s.end] for s in passage.sentences]
+
+
+def xquad(folder: Path, encoder: Encoder) -> Iterator[tuple[list[Said], list[Passage]]]:
+    paragraphs, articles, gold = read(folder)
+    found = {
+        lang: [
+            split(Document(text, f"{lang}{i}", "", lang), encoder)[0]
+            for i, text in enumerate(paragraphs[lang])
+        ]
+        for lang in LANGUAGES
+    }
+    for of in LANGUAGES:
+        (other,) = set(LANGUAGES) - {of}
+        said = [
+            Said(f"sentence {other}>{of}", f"a{articles[i]}", text, other, found[of][i])
+            for i, passage in enumerate(found[other])
+            for text in sentences(passage)
+            if len(text.split()) >= 5
+        ]
+        for lang in LANGUAGES:
+            for g in gold:
+                text = f"{g.question[lang]} {g.answers[lang][0]}"
+                said.append(
+                    Said(
+                        f"question {lang}>{of}", f"a{g.article}", text, lang,
+                        found[of][g.paragraph], g.answers[of][0],
+                    )
+                )  # fmt: skip
+        yield said, found[of]
+
+
+def own(folder: Path, encoder: Encoder) -> Iterator[tuple[list[Said], list[Passage]]]:
+    for file in sorted(folder.glob("*.??.txt")):
+        document = load(file)
+        cut = split(document, encoder)
+        said = []
+        asked = file.with_name(f"{file.name.split('.')[0]}.questions.{document.language}.jsonl")
+        for question in read_questions(asked).questions:
+            holding = [p for p in cut if question.answers and question.answers[0] in p.text]
+            if holding:
+                text = f"{question.question} {question.answers[0]}"
+                kind = f"own wording {document.language}>{document.language}"
+                said.append(
+                    Said(kind, file.name, text, document.language, holding[0], question.answers[0])
+                )
+        yield said, cut
+
+
+def pairs(said: Sequence[Said], all_passages: Sequence[Passage], texts: Texts) -> list[Pair]:
+    """Each sentence with its source, and with the nearest passage that does not hold it."""
+    vectors = np.stack([e.vector for e in texts([p.text for p in all_passages])])
+    near = np.stack([e.vector for e in texts([one.text for one in said])]) @ vectors.T
+    chosen: list[tuple[Said, Passage]] = []
+    for one, row in zip(said, near, strict=True):
+        chosen.append((one, one.passage))
+        for passage in (all_passages[i] for i in np.argsort(-row)):
+            if passage is not one.passage and not (one.answer and one.answer in passage.text):
+                chosen.append((one, passage))
+                break
+    texts([text for _, passage in chosen for text in sentences(passage)])
+    quotes = [quoted(one, passage, n % 4 > 1, texts) for n, (one, passage) in enumerate(chosen)]
+    texts([text for parts in quotes for text in parts])
+    return [
+        Pair(
+            one.kind,
+            one.group,
+            passage is one.passage,
+            support_features(
+                one.text,
+                texts([one.text])[0],
+                one.language,
+                texts(parts),
+                [Source(parts[0], passage.document.language)],
+                [Source(passage.text, passage.document.language)],
+            ),
+        )
+        for (one, passage), parts in zip(chosen, quotes, strict=True)
+    ]
+
+
+def quoted(one: Said, passage: Passage, wide: bool, texts: Texts) -> list[str]:
+    """A quote and its sentences: the nearest of a passage, or that which holds the answer, and
+    if ``wide`` those beside it."""
+    parts = sentences(passage)
+    (claim,) = texts([one.text])
+    near = [float(e.vector @ claim.vector) for e in texts(parts)]
+    holding = [i for i, part in enumerate(parts) if one.answer and one.answer in part]
+    best = max(holding or range(len(parts)), key=near.__getitem__)
+    first, last = max(0, best - wide), min(len(parts) - 1, best + wide)
+    spans = passage.sentences
+    quote = passage.document.text[spans[first].start : spans[last].end]
+    return [quote, *parts[first : last + 1]]
+
+
+def by_hand(texts: Texts) -> list[Pair]:
+    """Sentences of claims/: with their source, with the nearest other one; and what is not so."""
+    found = []
+    for file in sorted(CLAIMS.glob("*.jsonl")):
+        name, language, _ = file.name.split(".")
+        (source,) = QUESTIONS.glob(f"{name}.??.txt")
+        document = load(source)
+        cut = split(document, texts.encoder)
+        held = {text: passage for passage in cut for text in sentences(passage)}
+        vectors = np.stack([e.vector for e in texts(list(held))])
+        rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        texts([row[key] for row in rows for key in ("claim", "false")])
+        for row in rows:
+            (claim,) = texts([row["claim"]])
+            order = [list(held)[i] for i in np.argsort(-vectors @ claim.vector)]
+            near = next(text for text in order if text != row["sentence"])
+            for kind, text, quote in (
+                ("true", row["claim"], row["sentence"]),
+                ("near", row["claim"], near),
+                ("untrue", row["false"], row["sentence"]),
+            ):
+                cited = [Source(quote, document.language)]
+                passage = [Source(held[quote].text, document.language)]
+                features = support_features(
+                    text, texts([text])[0], language, texts([quote]), cited, passage
+                )
+                way = f"{language}>{document.language}"
+                found.append(Pair(f"{way} {kind}", source.name, kind == "true", features))
+    return found
+
+
+def fitted(found: Sequence[Pair]) -> LogisticRegression:
+    model = LogisticRegression(C=10, max_iter=5000)
+    return model.fit(np.stack([p.features for p in found]), [p.true for p in found])
+
+
+def held_out(found: Sequence[Pair], folds: int = 5) -> NDArray[np.float64]:
+    """The chance of each pair, by a model fitted without its article or text."""
+    chances = np.zeros(len(found))
+    groups = [pair.group for pair in found]
+    for train, test in GroupKFold(folds).split(groups, groups=groups):
+        model = fitted([found[i] for i in train])
+        chances[test] = model.predict_proba(np.stack([found[i].features for i in test]))[:, 1]
+    return chances
+
+
+def table(found: Sequence[Pair], chances: NDArray[np.float64], low: float, high: float) -> None:
+    truth = np.asarray([pair.true for pair in found])
+    kinds = np.asarray([pair.kind for pair in found])
+    flagged = np.asarray([pair.features[4:6] for pair in found]).any(axis=1)
+    print(
+        f"\n{'':24s}{'pairs':>7s}{'AUROC':>8s}  true: supported weak un-  near: supported weak un-"
+    )
+    for kind in (*dict.fromkeys(kinds), "all"):
+        rows = kinds == kind if kind != "all" else np.ones(len(kinds), bool)
+        area = roc_auc_score(truth[rows], chances[rows])
+        shares = []
+        for side in (True, False):
+            own = rows & (truth == side)
+            strong = float((own & (chances >= high) & ~flagged).sum() / own.sum())
+            none = float((own & (chances < low)).sum() / own.sum())
+            shares.append(f"{strong:9.3f}{1 - strong - none:7.3f}{none:7.3f}")
+        print(f"{kind:24s}{rows.sum():7d}{area:8.4f}      {'  '.join(shares)}")
+
+
+def roc(truth: NDArray[np.bool_], chances: NDArray[np.float64]) -> None:
+    false, true, _ = roc_curve(truth, chances)
+    print("\nROC: false positives -> true positives")
+    for at in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5):
+        print(f"{at:6.2f} -> {float(np.interp(at, false, true)):.3f}")
+
+
+def judge_by_hand(found: Sequence[Pair], hand: Sequence[Pair], low: float, high: float) -> None:
+    seen = {pair.group for pair in hand}
+    model = fitted([pair for pair in found if pair.group not in seen])
+    chances = model.predict_proba(np.stack([pair.features for pair in hand]))[:, 1]
+    for wrong in ("near", "untrue"):
+        rows = [i for i, pair in enumerate(hand) if pair.true or pair.kind.endswith(wrong)]
+        print(f"\nby hand, true against {wrong}")
+        chosen = [replace(hand[i], kind=hand[i].kind.split()[0]) for i in rows]
+        table(chosen, chances[rows], low, high)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("xquad", type=Path)
+    parser.add_argument("--every", type=int, default=1, help="use every n-th sentence of XQuAD")
+    parser.add_argument("--write", action="store_true", help="write rag/support.json")
+    args = parser.parse_args()
+
+    encoder = SentenceTransformerEncoder()
+    texts = Texts(encoder)
+    found = []
+    for source in (xquad(args.xquad, encoder), own(QUESTIONS, encoder)):
+        for said, all_passages in source:
+            every = args.every if len(said) > 100 else 1
+            found += pairs(said[::every], all_passages, texts)
+    truth = np.asarray([pair.true for pair in found])
+    chances = held_out(found)
+    low = float(np.quantile(chances[truth], UNSUPPORTED_AT))
+    high = float(np.quantile(chances[~truth], 1 - SUPPORTED_AT))
+    table(found, chances, low, high)
+    roc(truth, chances)
+    judge_by_hand(found, by_hand(texts), low, high)
+    model = fitted(found)
+    held = {
+        "fitted_on": "XQuAD's development half and tests/benchmarks/questions/dev, by"
+        " fit_support.py in tests/benchmarks",
+        "weights": dict(zip(FEATURES, map(float, model.coef_[0].round(4)), strict=True)),
+        "intercept": round(float(model.intercept_[0]), 4),
+        "supported": round(high, 3),
+        "unsupported": round(low, 3),
+    }
+    print(json.dumps(held, indent=1))
+    if args.write:
+        WEIGHTS.write_text(json.dumps(held, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
