@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from index.types import Document, Hit
+from rag.check import Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,9 @@ class Answer:
     that the user should see beside the answer (an unknown language, say), or empty.
     ``withheld`` are the citations that were not sure enough to be given, for evaluation
     only; it is empty where the question is answered.
+    ``claims`` are the sentences of the text, each held against its citations;
+    ``removed_markers`` counts those that pointed nowhere. ``understood`` is the full question
+    that a follow-up was taken for, or empty. ``trace`` says how the answer came about.
     """
 
     question: str
@@ -85,10 +89,15 @@ class Answer:
     seconds: Mapping[str, float]
     notice: str = ""
     withheld: tuple[Citation, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    removed_markers: int = 0
+    understood: str = ""
+    trace: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``beleg ask --json`` prints; plain types only."""
-        return {
+        traced = {"trace": dict(self.trace)} if self.trace else {}
+        return traced | {
             "question": self.question,
             "language": self.language,
             "answered": self.answered,
@@ -110,4 +119,7 @@ class Answer:
             "confidence": round(self.confidence, 4),
             "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
             "notice": self.notice,
+            "claims": [claim.to_json() for claim in self.claims],
+            "removed_markers": self.removed_markers,
+            "understood": self.understood,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +14,9 @@ from index.load import load_all
 from index.store import PassageIndex, Query, View
 from index.types import Document, Hit
 from rag.answer import Answer
+from rag.check import check, without_unsupported
 from rag.config import Settings
+from rag.conversation import HISTORY, understand
 from rag.extract import PASSAGES, Ranker, extract
 from rag.language import REFUSAL, UNKNOWN_LANGUAGE, UNKNOWN_QUESTION
 
@@ -30,11 +33,22 @@ class Chatbot:
 
     ``ranker`` holds the weights that choose sentences, and the threshold of confidence
     under which the documents are taken not to say: those of the settings if none is given.
+    ``follow_ups`` takes "And when?" for the full question that it stands for; ``strict``
+    drops sentences that their citations do not support.
     """
 
-    def __init__(self, index: PassageIndex, *, ranker: Ranker | None = None) -> None:
+    def __init__(
+        self,
+        index: PassageIndex,
+        *,
+        ranker: Ranker | None = None,
+        follow_ups: bool = True,
+        strict: bool = False,
+    ) -> None:
         self.index = index
         self.ranker = ranker or Settings.load().ranker(index.encoder.name)
+        self.follow_ups = follow_ups
+        self.strict = strict
 
     @classmethod
     def from_paths(
@@ -108,7 +122,9 @@ class Chatbot:
 
     def fork(self) -> Self:
         """A copy in memory that shares the encoder; changing it leaves this one alone."""
-        return type(self)(self.index.fork(), ranker=self.ranker)
+        return type(self)(
+            self.index.fork(), ranker=self.ranker, follow_ups=self.follow_ups, strict=self.strict
+        )
 
     def ask(
         self,
@@ -120,7 +136,8 @@ class Chatbot:
     ) -> Answer:
         """Answer one question from the documents, in an earlier ``view`` of them if given.
 
-        ``history`` is accepted for follow-up questions; each question stands alone so far.
+        ``history`` holds the questions before it with their answers, the latest last; a
+        follow-up is understood from its last ``HISTORY``.
         ``depth`` is how many passages the answer's ranking has; the first ``PASSAGES`` are
         answered from.
 
@@ -129,13 +146,14 @@ class Chatbot:
         """
         started = time.perf_counter()
         view = view or self.index.view
-        query = self.index.query(question, view)
+        understood = understand(question, history[-HISTORY:]) if self.follow_ups else ""
+        query = self.index.query(understood or question, view)
         hits = self.index.search(query, depth, view=view)
         searched = time.perf_counter()
         found = extract(self.index, view, query, hits, self.ranker)
         citations, withheld = (found.citations, ()) if found.answers else ((), found.citations)
         text = " ".join(f"{' '.join(c.quote.split())} [{c.marker}]" for c in citations)
-        return Answer(
+        answer = Answer(
             question=question,
             language=query.language,
             answered=bool(citations),
@@ -150,7 +168,33 @@ class Chatbot:
             },
             notice=self._notice(query, hits, refused=not citations),
             withheld=withheld,
+            understood=understood,
         )
+        spoken = citations[0].document.language if citations else query.language
+        return self._checked(answer, view, spoken)
+
+    def _checked(self, answer: Answer, view: View, language: str) -> Answer:
+        """The answer, whose text is in ``language``, with every sentence held against its
+        citations."""
+        if not answer.answered:
+            return answer
+        started = time.perf_counter()
+        claims = check(
+            answer.text,
+            answer.citations,
+            language=language,
+            encoder=self.index.encoder,
+            documents=view.documents,
+        )
+        seconds = {**answer.seconds, "check": time.perf_counter() - started}
+        checked = replace(answer, claims=claims, seconds=seconds)
+        if not self.strict:
+            return checked
+        kept = without_unsupported(checked)
+        if kept.citations:
+            return kept
+        refusal = REFUSAL[answer.language]
+        return replace(kept, answered=False, text=refusal, claims=(), withheld=answer.citations)
 
     def _notice(self, query: Query, hits: Sequence[Hit], *, refused: bool) -> str:
         """A line where the encoder does not know the language of the best passage, or that of
