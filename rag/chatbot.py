@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from index.embed import SentenceTransformerEncoder
 from index.errors import InputError
@@ -18,7 +18,12 @@ from rag.check import check, without_unsupported
 from rag.config import Settings
 from rag.conversation import HISTORY, understand
 from rag.extract import PASSAGES, Ranker, extract
-from rag.language import REFUSAL, UNKNOWN_LANGUAGE, UNKNOWN_QUESTION
+from rag.language import FALLBACK, REFUSAL, UNKNOWN_LANGUAGE, UNKNOWN_QUESTION
+from rag.llm import LanguageModel, Reply
+from rag.trace import trace
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
 
 EXAMPLE = Path(__file__).parent / "example" / "gipfel.de.txt"
 """The bundled German example article."""
@@ -28,11 +33,18 @@ def _silent(line: str) -> None:
     """The default of on_skip: skipped files are not named."""
 
 
+def _language_model(given: str | BaseChatModel | None, settings: Settings) -> LanguageModel | None:
+    """The language model that is given or else set, opened."""
+    model = given or settings.llm
+    return LanguageModel(model, url=settings.llm_url) if model else None
+
+
 class Chatbot:
     """Answers questions from the documents of an index, each quote with its offsets.
 
     ``ranker`` holds the weights that choose sentences, and the threshold of confidence
     under which the documents are taken not to say: those of the settings if none is given.
+    ``llm`` answers in its own words; without one, answers are quotes.
     ``follow_ups`` takes "And when?" for the full question that it stands for; ``strict``
     drops sentences that their citations do not support.
     """
@@ -44,25 +56,28 @@ class Chatbot:
         ranker: Ranker | None = None,
         follow_ups: bool = True,
         strict: bool = False,
+        llm: LanguageModel | None = None,
     ) -> None:
         self.index = index
         self.ranker = ranker or Settings.load().ranker(index.encoder.name)
         self.follow_ups = follow_ups
         self.strict = strict
+        self.llm = llm
 
     @classmethod
     def from_paths(
         cls,
         *paths: str | Path,
         model: str | None = None,
+        llm: str | BaseChatModel | None = None,
         urls: bool = False,
         on_skip: Callable[[str], None] = _silent,
     ) -> Self:
         """Load, split and embed files and folders in memory.
 
         ``model`` names another sentence-transformers model or its folder than the settings
-        do; ``urls`` allows
-        http(s) addresses among the paths; ``on_skip`` is told, in one line each, of files
+        do; ``llm`` is a chat model of LangChain, or its string; ``urls`` allows http(s)
+        addresses among the paths; ``on_skip`` is told, in one line each, of files
         in folders that cannot be read.
 
         Raises:
@@ -70,18 +85,31 @@ class Chatbot:
             ModelError: the encoder cannot be loaded.
         """
         documents = list(load_all(paths, urls=urls, on_skip=on_skip))  # bad paths fail at once
-        return cls.from_documents(documents, model=model)
+        return cls.from_documents(documents, model=model, llm=llm)
 
     @classmethod
-    def from_documents(cls, documents: Iterable[Document], *, model: str | None = None) -> Self:
+    def from_documents(
+        cls,
+        documents: Iterable[Document],
+        *,
+        model: str | None = None,
+        llm: str | BaseChatModel | None = None,
+    ) -> Self:
         """Split and embed documents in memory. Raises ModelError."""
         settings = Settings.load(model=model)
+        asked = _language_model(llm, settings)
         index = PassageIndex(encoder=SentenceTransformerEncoder(settings.model))
         index.add(documents)
-        return cls(index, ranker=settings.ranker(index.encoder.name))
+        return cls(index, ranker=settings.ranker(index.encoder.name), llm=asked)
 
     @classmethod
-    def open(cls, index: str | Path, *, model: str | None = None) -> Self:
+    def open(
+        cls,
+        index: str | Path,
+        *,
+        model: str | None = None,
+        llm: str | BaseChatModel | None = None,
+    ) -> Self:
         """Open the index in the folder ``index``.
 
         Raises:
@@ -90,11 +118,12 @@ class Chatbot:
                 loaded.
         """
         settings = Settings.load()
+        asked = _language_model(llm, settings)
         opened = PassageIndex.open(index, model=model)
         if not opened.documents:
             raise InputError(f"the index in {index} is empty: beleg add PATH --index {index}")
         opened.check_encoder()
-        return cls(opened, ranker=settings.ranker(opened.encoder.name))
+        return cls(opened, ranker=settings.ranker(opened.encoder.name), llm=asked)
 
     @property
     def documents(self) -> Sequence[Document]:
@@ -123,7 +152,11 @@ class Chatbot:
     def fork(self) -> Self:
         """A copy in memory that shares the encoder; changing it leaves this one alone."""
         return type(self)(
-            self.index.fork(), ranker=self.ranker, follow_ups=self.follow_ups, strict=self.strict
+            self.index.fork(),
+            ranker=self.ranker,
+            follow_ups=self.follow_ups,
+            strict=self.strict,
+            llm=self.llm,
         )
 
     def ask(
@@ -144,34 +177,73 @@ class Chatbot:
         Raises:
             InputError: the question is empty or too long.
         """
+        *_, answer = self._events(question, history, view or self.index.view, depth)
+        assert isinstance(answer, Answer)
+        return answer
+
+    def _events(
+        self, question: str, history: Sequence[tuple[str, Answer]], view: View, depth: int
+    ) -> Iterator[str | Answer]:
+        """Pieces of text that a language model writes, if there is one, then the answer."""
         started = time.perf_counter()
-        view = view or self.index.view
-        understood = understand(question, history[-HISTORY:]) if self.follow_ups else ""
+        understood = self._understood(question, history[-HISTORY:])
+        rewritten = time.perf_counter()
         query = self.index.query(understood or question, view)
         hits = self.index.search(query, depth, view=view)
         searched = time.perf_counter()
         found = extract(self.index, view, query, hits, self.ranker)
-        citations, withheld = (found.citations, ()) if found.answers else ((), found.citations)
-        text = " ".join(f"{' '.join(c.quote.split())} [{c.marker}]" for c in citations)
+        chosen = time.perf_counter()
+        reply = Reply()
+        if self.llm is not None and found.answers:  # with no evidence it is not even asked
+            for event in self.llm.answer(query, hits[:PASSAGES]):
+                if isinstance(event, Reply):
+                    reply = event
+                else:
+                    yield event
+        asked = time.perf_counter()
+        if reply.text:
+            mode, citations, text = "llm", reply.citations, reply.text
+            spoken = query.spoken
+        else:
+            mode, citations = "extractive", found.citations if found.answers else ()
+            text = " ".join(f"{' '.join(c.quote.split())} [{c.marker}]" for c in citations)
+            spoken = citations[0].document.language if citations else query.language
+        if reply.refused:
+            mode, citations, text = "llm", (), ""
+        fallback = FALLBACK[query.language].format(reason=reply.failure) if reply.failure else ""
+        notices = (fallback, reply.notice, self._notice(query, hits, refused=not citations))
         answer = Answer(
             question=question,
             language=query.language,
             answered=bool(citations),
             text=text or REFUSAL[query.language],
-            mode="extractive",
+            mode=mode,
             citations=citations,
             passages=tuple(hits),
-            confidence=found.confidence,
+            # The model has read what was found, and says that it does not answer.
+            confidence=0.0 if reply.refused else found.confidence,
             seconds={
-                "search": searched - started,
-                "answer": time.perf_counter() - searched,
+                "search": searched - rewritten,
+                "answer": chosen - searched,
+                **({"rewrite": rewritten - started} if understood else {}),
+                **({"llm": asked - chosen} if reply.trace else {}),
             },
-            notice=self._notice(query, hits, refused=not citations),
-            withheld=withheld,
+            notice=" ".join(filter(None, notices)),
+            withheld=() if citations else found.citations,
+            removed_markers=reply.removed_markers,
             understood=understood,
+            trace=trace(query, hits, found, reply.trace),
         )
-        spoken = citations[0].document.language if citations else query.language
-        return self._checked(answer, view, spoken)
+        yield self._checked(answer, view, spoken)
+
+    def _understood(self, question: str, history: Sequence[tuple[str, Answer]]) -> str:
+        """The full question that a follow-up stands for, or nothing."""
+        if not self.follow_ups or not history:
+            return ""
+        by_rule = understand(question, history)
+        if self.llm is None or not by_rule:
+            return by_rule
+        return self.llm.rewrite(question, history) or by_rule
 
     def _checked(self, answer: Answer, view: View, language: str) -> Answer:
         """The answer, whose text is in ``language``, with every sentence held against its
@@ -215,6 +287,9 @@ class Chatbot:
         self, question: str, history: Sequence[tuple[str, Answer]] = ()
     ) -> Iterator[str | Answer]:
         """Yield the pieces of the answer's text as they come, then the checked Answer."""
-        answer = self.ask(question, history)
-        yield answer.text
-        yield answer
+        begun = False
+        for event in self._events(question, history, self.index.view, PASSAGES):
+            if isinstance(event, Answer) and not begun:
+                yield event.text
+            begun = True
+            yield event
