@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from index.embed import SentenceTransformerEncoder
 from index.errors import InputError
@@ -22,21 +22,12 @@ from rag.language import FALLBACK, REFUSAL, UNKNOWN_LANGUAGE, UNKNOWN_QUESTION
 from rag.llm import LanguageModel, Reply
 from rag.trace import trace
 
-if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
-
 EXAMPLE = Path(__file__).parent / "example" / "gipfel.de.txt"
 """The bundled German example article."""
 
 
 def _silent(line: str) -> None:
     """The default of on_skip: skipped files are not named."""
-
-
-def _language_model(given: str | BaseChatModel | None, settings: Settings) -> LanguageModel | None:
-    """The language model that is given or else set, opened."""
-    model = given or settings.llm
-    return LanguageModel(model, url=settings.llm_url) if model else None
 
 
 class Chatbot:
@@ -69,14 +60,14 @@ class Chatbot:
         cls,
         *paths: str | Path,
         model: str | None = None,
-        llm: str | BaseChatModel | None = None,
+        llm: LanguageModel | None = None,
         urls: bool = False,
         on_skip: Callable[[str], None] = _silent,
     ) -> Self:
         """Load, split and embed files and folders in memory.
 
         ``model`` names another sentence-transformers model or its folder than the settings
-        do; ``llm`` is a chat model of LangChain, or its string; ``urls`` allows http(s)
+        do; ``llm`` answers in its own words; ``urls`` allows http(s)
         addresses among the paths; ``on_skip`` is told, in one line each, of files
         in folders that cannot be read.
 
@@ -93,14 +84,13 @@ class Chatbot:
         documents: Iterable[Document],
         *,
         model: str | None = None,
-        llm: str | BaseChatModel | None = None,
+        llm: LanguageModel | None = None,
     ) -> Self:
         """Split and embed documents in memory. Raises ModelError."""
         settings = Settings.load(model=model)
-        asked = _language_model(llm, settings)
         index = PassageIndex(encoder=SentenceTransformerEncoder(settings.model))
         index.add(documents)
-        return cls(index, ranker=settings.ranker(index.encoder.name), llm=asked)
+        return cls(index, ranker=settings.ranker(index.encoder.name), llm=llm)
 
     @classmethod
     def open(
@@ -108,7 +98,7 @@ class Chatbot:
         index: str | Path,
         *,
         model: str | None = None,
-        llm: str | BaseChatModel | None = None,
+        llm: LanguageModel | None = None,
     ) -> Self:
         """Open the index in the folder ``index``.
 
@@ -118,12 +108,11 @@ class Chatbot:
                 loaded.
         """
         settings = Settings.load()
-        asked = _language_model(llm, settings)
         opened = PassageIndex.open(index, model=model)
         if not opened.documents:
             raise InputError(f"the index in {index} is empty: beleg add PATH --index {index}")
         opened.check_encoder()
-        return cls(opened, ranker=settings.ranker(opened.encoder.name), llm=asked)
+        return cls(opened, ranker=settings.ranker(opened.encoder.name), llm=llm)
 
     @property
     def documents(self) -> Sequence[Document]:
@@ -235,6 +224,17 @@ class Chatbot:
             trace=trace(query, hits, found, reply.trace),
         )
         yield self._checked(answer, view, spoken)
+
+    def translated(self, answer: Answer) -> Answer:
+        """The answer with a machine translation of each quote in another language than its own;
+        as it is where there is no language model."""
+        language = answer.trace.get("language", answer.language)
+        foreign = [c for c in answer.citations if c.document.language != language]
+        if self.llm is None or not foreign:
+            return answer
+        texts = self.llm.translate([citation.quote for citation in foreign], language)
+        new = {c.marker: replace(c, translation=t) for c, t in zip(foreign, texts, strict=True)}
+        return replace(answer, citations=tuple(new.get(c.marker, c) for c in answer.citations))
 
     def _understood(self, question: str, history: Sequence[tuple[str, Answer]]) -> str:
         """The full question that a follow-up stands for, or nothing."""

@@ -259,8 +259,13 @@ class LanguageModel:
             try:
                 if not prompt.sources:
                     raise Failed("window")
+                done = 0
                 for written, refused in self._written(query, prompt, again, until, trace):
-                    part = resolve(written[: settled(written)], prompt.sources, score=score).text
+                    end = settled(written)
+                    if end <= done + done // 50:  # all of it is looked at: not at every word
+                        continue
+                    done = end
+                    part = resolve(written[:end], prompt.sources, score=score).text
                     if not again and not refused and part.startswith(shown) and part != shown:
                         yield part[len(shown) :]
                         shown = part

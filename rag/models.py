@@ -107,7 +107,8 @@ class ChatModel:
         """The text of the reply, and what LangChain made of it."""
         if form == "text":
             return [self._model.invoke(list(messages), self._config).text]
-        found = self._shaped(schema, form).invoke(list(messages), self._config)
+        shaped = self._shaped(schema, form, include_raw=True)
+        found = shaped.invoke(list(messages), self._config)
         return [found["raw"].text, found["parsed"]]
 
     def stream(
@@ -117,23 +118,19 @@ class ChatModel:
 
         Raises TimeoutError when ``until``, of time.monotonic, has come.
         """
-        asked = list(messages)
 
         def chunks() -> Iterator[Any]:
-            if form == "text":
-                yield from self._model.stream(asked, self._config)
-                return
-            for part in self._shaped(schema, form).stream(asked, self._config):
-                if "raw" in part:
-                    yield part["raw"]
+            # Of a model that is asked for a form and then a parser, which would hold it up.
+            asked = self._model if form == "text" else self._shaped(schema, form).first
+            yield from asked.stream(list(messages), self._config)
 
         for chunk in in_time(chunks, until):
             ended = getattr(chunk, "response_metadata", None) or {}
             cut = "length" in (ended.get("finish_reason"), ended.get("done_reason"))
             yield str(chunk.text), cut
 
-    def _shaped(self, schema: Mapping[str, Any], form: Form) -> Any:
-        return self._model.with_structured_output(dict(schema), method=form, include_raw=True)
+    def _shaped(self, schema: Mapping[str, Any], form: Form, **options: Any) -> Any:
+        return self._model.with_structured_output(dict(schema), method=form, **options)
 
 
 def refuses(error: Exception) -> bool:
@@ -143,7 +140,7 @@ def refuses(error: Exception) -> bool:
 
 def unfit(error: Exception) -> bool:
     """Whether the client cannot ask for that form, or could not read the reply in it."""
-    return isinstance(error, (ValueError, TypeError, NotImplementedError))
+    return isinstance(error, (ValueError, TypeError, AttributeError, NotImplementedError))
 
 
 def status_of(error: Exception) -> int | None:
@@ -187,7 +184,10 @@ def in_time(items: Callable[[], Iterator[T]], until: float) -> Iterator[T]:
     try:
         while True:
             try:
-                kind, held = made.get(timeout=max(0.0, until - time.monotonic()))
+                left = until - time.monotonic()
+                if left <= 0:  # also where whoever takes the items is slow
+                    raise TimeoutError
+                kind, held = made.get(timeout=left)
             except queue.Empty:
                 raise TimeoutError from None
             if kind == "end":

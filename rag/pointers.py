@@ -38,7 +38,7 @@ _ADDRESS = re.compile(
     r"[^\s<>\"“”„»«]+"
     r"|(?<![\w:/])//[\w-]+\.[^\s<>\"“”„»«]+"
     r"|\bwww\.[^\s<>\"“”„»«]+"
-    r"|\b(?:[\w-]+\.)+[a-z]{2,24}(?::\d+)?[/?#][^\s<>\"“”„»«]*",
+    r"|(?<![\w.-])(?:[\w-]{1,63}\.){1,8}[a-z]{2,24}(?::\d+)?[/?#][^\s<>\"“”„»«]*",
     re.IGNORECASE,
 )
 _CLOSING = ".,;:!?)]}'’*_"
@@ -89,8 +89,12 @@ def settled(written: str) -> int:
     """How much of a reply that is still being written can be shown: nothing that comes will
     make a pointer, an address or a tag of its end."""
     end = max(written.rfind(" "), written.rfind("\n"), 0)  # the last word may become an address
-    while opened := _OPENED.search(written, max(0, end - 2500), end):
+    for _ in range(8):
+        if not (opened := _OPENED.search(written, max(0, end - 2500), end)):
+            break
         end = opened.start()
+    else:
+        return 0
     if written[end - 1 : end] == "!":
         end -= 1
     if group := _LAST_GROUP.search(written, max(0, end - 400), end):

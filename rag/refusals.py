@@ -14,7 +14,7 @@ _SAYS = {
     r"\b(?:answer|find|tell|determine|say)"
     r"|\bno (?:information|mention|answer|evidence|indication)\b|\bi (?:do not|don['’]t) know\b",
     "de": r"\b(?:steht|finde[nt]?|geht|gibt|enthält|enthalten|sagen|sagt|erwähn\w+|nennt|nennen"
-    r"|beantwort\w+|hervor|wird|werden|weiß|lässt)\b[^.]*\b(?:nicht|keine?[mnrs]?|nichts)\b[^.]*$"
+    r"|beantwort\w+|hervor|wird|werden|weiß|lässt)\b[^.]*\b(?:nicht|keine?[mnrs]?|nichts)\b"
     r"|\bkeine (?:angaben?|informationen?|antwort|auskunft|hinweise?)\b",
     "fr": r"\bne (?:\w+ )?(?:disent|dit|mentionn|contien|précis|permet|fourni|répond|sai)\w*"
     r"|\baucune information",

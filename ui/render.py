@@ -28,6 +28,7 @@ _WORDS = {
         "page": "page",
         "characters": "characters",
         "citation": "Citation",
+        "translation": "machine translation",
         "waiting": "Searching your documents …",
         "empty": "Ask a question about the documents. "
         "Every sentence of an answer is shown where it stands in its source.",
@@ -40,6 +41,7 @@ _WORDS = {
         "page": "Seite",
         "characters": "Zeichen",
         "citation": "Beleg",
+        "translation": "maschinelle Übersetzung",
         "waiting": "Ihre Dokumente werden durchsucht …",
         "empty": "Stellen Sie eine Frage zu den Dokumenten. "
         "Jeder Satz einer Antwort wird dort gezeigt, wo er in seiner Quelle steht.",
@@ -99,6 +101,8 @@ def terminal(answer: Answer) -> str:
     for citation in answer.citations:
         place = where(citation.document, citation.start, citation.end, language)
         lines += ["", f"[{citation.marker}] {place}", _indented(citation.quote, language)]
+        if citation.translation:
+            lines.append(f"    {word('translation', language)}: {citation.translation}")
     if not answer.answered:
         for hit in answer.passages[:NEAREST]:
             document = hit.passage.document
@@ -208,8 +212,19 @@ def _passage(
     return (
         '<figure class="passage"><figcaption>'
         f"<b>{numbers} {_safe(document.title)}</b> <span>{_safe(place)}</span></figcaption>"
-        f'<blockquote dir="auto" lang="{_safe(document.language)}">{body}</blockquote></figure>'
+        f'<blockquote dir="auto" lang="{_safe(document.language)}">{body}</blockquote>'
+        f"{_translations(cited, language)}</figure>"
     )
+
+
+def _translations(cited: list[Citation], language: str) -> str:
+    label = word("translation", language)
+    told = [
+        f"<p>[{c.marker}] {_safe(c.translation)} <small>({_safe(label)})</small></p>"
+        for c in cited
+        if c.translation
+    ]
+    return "".join(told)
 
 
 def _segments(
