@@ -34,8 +34,12 @@ def tiny_model(folder: Path) -> None:
     """A Llama of two thin layers with random weights, over bytes."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
-    from transformers import PreTrainedTokenizerFast
+    from transformers import (
+        GenerationConfig,
+        LlamaConfig,
+        LlamaForCausalLM,
+        PreTrainedTokenizerFast,
+    )
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = {token: number for number, token in enumerate(["<end>", *alphabet])}
