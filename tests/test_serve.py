@@ -23,6 +23,7 @@ from tests.test_hostile import check_safe
 from tests.test_llm import ask, hits  # noqa: F401 - a fixture
 
 pytest.importorskip("uvicorn")
+pytest.importorskip("accelerate")
 
 TEMPLATE = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}\n{% endfor %}"
