@@ -17,6 +17,8 @@ class Citation:
     ``marker`` is the number in the answer's text, ``[marker]``; ``passage_start`` and
     ``passage_end`` bound the passage that the quote was chosen from. Where the sentence
     before that passage is quoted too, ``passage_start`` is where that sentence begins.
+    ``translation`` is what a language model makes of a quote in another language than the
+    answer's, if it was asked.
 
     Raises:
         ValueError: the quote is not the text at these offsets.
@@ -30,6 +32,7 @@ class Citation:
     passage_start: int
     passage_end: int
     score: float
+    translation: str = ""
 
     def __post_init__(self) -> None:
         inside = 0 <= self.passage_start <= self.start < self.end <= self.passage_end
@@ -65,6 +68,7 @@ class Citation:
             "passage_start": self.passage_start,
             "passage_end": self.passage_end,
             "score": round(self.score, 4),
+            "translation": self.translation,
         }
 
 
@@ -102,9 +106,9 @@ class Answer:
     understood: str = ""
     trace: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """The object that ``beleg ask --json`` prints; plain types only."""
-        traced = {"trace": dict(self.trace)} if self.trace else {}
+    def to_json(self, *, trace: bool = False) -> dict[str, Any]:
+        """The object that ``beleg ask --json`` prints, plain types only; with its ``trace``."""
+        traced = {"trace": dict(self.trace)} if trace else {}
         return traced | {
             "question": self.question,
             "language": self.language,

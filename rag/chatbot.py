@@ -18,7 +18,9 @@ from rag.check import check, without_unsupported
 from rag.config import Settings
 from rag.conversation import HISTORY, understand
 from rag.extract import PASSAGES, Ranker, extract
-from rag.language import NOTHING_ASKED, REFUSAL, UNKNOWN_LANGUAGE, UNKNOWN_QUESTION
+from rag.language import FALLBACK, NOTHING_ASKED, REFUSAL, UNKNOWN_LANGUAGE, UNKNOWN_QUESTION
+from rag.llm import LanguageModel, Reply
+from rag.trace import trace
 
 EXAMPLE = Path(__file__).parent / "example" / "gipfel.de.txt"
 """The bundled German example article."""
@@ -34,6 +36,7 @@ class Chatbot:
     ``ranker`` holds the weights that choose sentences, and the threshold of confidence
     under which the documents are taken not to say: those of the settings if none is given.
     ``ranker.notice`` says where the settings hold a calibration that does not fit the encoder.
+    ``llm`` answers in its own words; without one, answers are quotes.
     ``follow_ups`` takes "And when?" for the full question that it stands for; ``strict``
     drops sentences that their citations do not support.
     """
@@ -45,25 +48,28 @@ class Chatbot:
         ranker: Ranker | None = None,
         follow_ups: bool = True,
         strict: bool = False,
+        llm: LanguageModel | None = None,
     ) -> None:
         self.index = index
         self.ranker = ranker or Settings.load().ranker(index.encoder)
         self.follow_ups = follow_ups
         self.strict = strict
+        self.llm = llm
 
     @classmethod
     def from_paths(
         cls,
         *paths: str | Path,
         model: str | None = None,
+        llm: LanguageModel | None = None,
         urls: bool = False,
         on_skip: Callable[[str], None] = _silent,
     ) -> Self:
         """Load, split and embed files and folders in memory.
 
         ``model`` names another sentence-transformers model or its folder than the settings
-        do; ``urls`` allows
-        http(s) addresses among the paths; ``on_skip`` is told, in one line each, of files
+        do; ``llm`` answers in its own words; ``urls`` allows http(s)
+        addresses among the paths; ``on_skip`` is told, in one line each, of files
         in folders that cannot be read.
 
         Raises:
@@ -71,18 +77,30 @@ class Chatbot:
             ModelError: the encoder cannot be loaded.
         """
         documents = list(load_all(paths, urls=urls, on_skip=on_skip))  # bad paths fail at once
-        return cls.from_documents(documents, model=model)
+        return cls.from_documents(documents, model=model, llm=llm)
 
     @classmethod
-    def from_documents(cls, documents: Iterable[Document], *, model: str | None = None) -> Self:
+    def from_documents(
+        cls,
+        documents: Iterable[Document],
+        *,
+        model: str | None = None,
+        llm: LanguageModel | None = None,
+    ) -> Self:
         """Split and embed documents in memory. Raises ModelError."""
         settings = Settings.load(model=model)
         index = PassageIndex(encoder=SentenceTransformerEncoder(settings.model))
         index.add(documents)
-        return cls(index, ranker=settings.ranker(index.encoder))
+        return cls(index, ranker=settings.ranker(index.encoder), llm=llm)
 
     @classmethod
-    def open(cls, index: str | Path, *, model: str | None = None) -> Self:
+    def open(
+        cls,
+        index: str | Path,
+        *,
+        model: str | None = None,
+        llm: LanguageModel | None = None,
+    ) -> Self:
         """Open the index in the folder ``index``.
 
         Raises:
@@ -95,7 +113,7 @@ class Chatbot:
         if not opened.documents:
             raise InputError(f"the index in {index} is empty: beleg add PATH --index {index}")
         opened.check_encoder()
-        return cls(opened, ranker=settings.ranker(opened.encoder))
+        return cls(opened, ranker=settings.ranker(opened.encoder), llm=llm)
 
     @property
     def documents(self) -> Sequence[Document]:
@@ -125,7 +143,11 @@ class Chatbot:
     def fork(self) -> Self:
         """A copy in memory that shares the encoder; changing it leaves this one alone."""
         return type(self)(
-            self.index.fork(), ranker=self.ranker, follow_ups=self.follow_ups, strict=self.strict
+            self.index.fork(),
+            ranker=self.ranker,
+            follow_ups=self.follow_ups,
+            strict=self.strict,
+            llm=self.llm,
         )
 
     def ask(
@@ -146,35 +168,85 @@ class Chatbot:
         Raises:
             InputError: the question is empty or too long.
         """
+        *_, answer = self._events(question, history, view or self.index.view, depth)
+        assert isinstance(answer, Answer)
+        return answer
+
+    def _events(
+        self, question: str, history: Sequence[tuple[str, Answer]], view: View, depth: int
+    ) -> Iterator[str | Answer]:
+        """Pieces of text that a language model writes, if there is one, then the answer."""
         started = time.perf_counter()
-        view = view or self.index.view
-        understood = understand(question, history[-HISTORY:]) if self.follow_ups else ""
+        understood = self._understood(question, history[-HISTORY:])
+        rewritten = time.perf_counter()
         query = self.index.query(understood or question, view)
         hits = self.index.search(query, depth, view=view)
         searched = time.perf_counter()
         found = extract(self.index, view, query, hits, self.ranker)
-        citations, withheld = (found.citations, ()) if found.answers else ((), found.citations)
-        text = " ".join(f"{' '.join(c.quote.split())} [{c.marker}]" for c in citations)
+        chosen = time.perf_counter()
+        reply = Reply()
+        if self.llm is not None and found.answers:  # with no evidence it is not even asked
+            for event in self.llm.answer(query, hits[:PASSAGES]):
+                if isinstance(event, Reply):
+                    reply = event
+                else:
+                    yield event
+        asked = time.perf_counter()
+        if reply.text:
+            mode, citations, text = "llm", reply.citations, reply.text
+            spoken = query.spoken
+        else:
+            mode, citations = "extractive", found.citations if found.answers else ()
+            text = " ".join(f"{' '.join(c.quote.split())} [{c.marker}]" for c in citations)
+            spoken = citations[0].document.language if citations else query.language
+        if reply.refused:
+            mode, citations, text = "llm", (), ""
+        fallback = FALLBACK[query.language].format(reason=reply.failure) if reply.failure else ""
+        notices = (fallback, reply.notice, self._notice(query, hits))
         answer = Answer(
             question=question,
             language=query.language,
             answered=bool(citations),
             text=text or REFUSAL[query.language],
-            mode="extractive",
+            mode=mode,
             citations=citations,
             passages=tuple(hits),
-            confidence=found.confidence,
+            # The model has read what was found, and says that it does not answer.
+            confidence=0.0 if reply.refused else found.confidence,
             seconds={
-                "search": searched - started,
-                "answer": time.perf_counter() - searched,
+                "search": searched - rewritten,
+                "answer": chosen - searched,
+                **({"rewrite": rewritten - started} if understood else {}),
+                **({"llm": asked - chosen} if reply.trace else {}),
             },
-            notice=self._notice(query, hits),
-            withheld=withheld,
+            notice=" ".join(filter(None, notices)),
+            withheld=() if citations else found.citations,
+            removed_markers=reply.removed_markers,
             by_keywords=found.by_keywords,
             understood=understood,
+            trace=trace(query, hits, found, reply.trace),
         )
-        spoken = citations[0].document.language if citations else query.language
-        return self._checked(answer, view, spoken)
+        yield self._checked(answer, view, spoken)
+
+    def translated(self, answer: Answer) -> Answer:
+        """The answer with a machine translation of each quote in another language than its own;
+        as it is where there is no language model."""
+        language = answer.trace.get("language", answer.language)
+        foreign = [c for c in answer.citations if c.document.language != language]
+        if self.llm is None or not foreign:
+            return answer
+        texts = self.llm.translate([citation.quote for citation in foreign], language)
+        new = {c.marker: replace(c, translation=t) for c, t in zip(foreign, texts, strict=True)}
+        return replace(answer, citations=tuple(new.get(c.marker, c) for c in answer.citations))
+
+    def _understood(self, question: str, history: Sequence[tuple[str, Answer]]) -> str:
+        """The full question that a follow-up stands for, or nothing."""
+        if not self.follow_ups or not history:
+            return ""
+        by_rule = understand(question, history)
+        if self.llm is None or not by_rule:
+            return by_rule
+        return self.llm.rewrite(question, history) or by_rule
 
     def _checked(self, answer: Answer, view: View, language: str) -> Answer:
         """The answer, whose text is in ``language``, with every sentence held against its
@@ -220,6 +292,9 @@ class Chatbot:
         self, question: str, history: Sequence[tuple[str, Answer]] = ()
     ) -> Iterator[str | Answer]:
         """Yield the pieces of the answer's text as they come, then the checked Answer."""
-        answer = self.ask(question, history)
-        yield answer.text
-        yield answer
+        begun = False
+        for event in self._events(question, history, self.index.view, PASSAGES):
+            if isinstance(event, Answer) and not begun:
+                yield event.text
+            begun = True
+            yield event

@@ -39,13 +39,18 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is set: the encoder for new documents, and the calibration of each encoder."""
+    """What is set: the encoder for new documents, the language model that answers and the
+    address of its server, and the calibration of each encoder."""
 
     model: str | None = None
+    llm: str | None = None
+    llm_url: str | None = None
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, *, model: str | None = None) -> Self:
+    def load(
+        cls, *, model: str | None = None, llm: str | None = None, llm_url: str | None = None
+    ) -> Self:
         """An argument that is given counts, else the environment, else the file.
 
         Raises:
@@ -54,6 +59,8 @@ class Settings:
         held = _read(settings_file())
         return cls(
             model=model or os.environ.get("BELEG_MODEL") or held.get("model"),
+            llm=llm or os.environ.get("BELEG_LLM") or held.get("llm"),
+            llm_url=llm_url or os.environ.get("BELEG_LLM_URL") or held.get("llm_url"),
             calibration={
                 name: Calibration(**values) for name, values in held.get("calibration", {}).items()
             },
@@ -132,6 +139,9 @@ def _read(file: Path) -> dict[str, Any]:
     _check_keys(held, known, str(file))
     if not isinstance(held.get("model"), str | None):
         raise InputError(f"{file}: model must be text, the name of an encoder or its folder")
+    for key, what in (("llm", "a language model"), ("llm_url", "an address")):
+        if not isinstance(held.get(key), str | None):
+            raise InputError(f"{file}: {key} must be text, {what}")
     calibration = held.get("calibration", {})
     if not isinstance(calibration, dict):
         raise InputError(f"{file}: calibration must be an object, with an encoder's name as key")

@@ -33,6 +33,8 @@ NEIGHBOUR = 0.35
 ANOTHER = 0.7
 """A sentence elsewhere is cited too from this share of the best one's probability on."""
 CITATIONS = 3
+REASONS = 3
+"""So many features are told as reasons for a sentence."""
 RANKER = Path(__file__).parent / "ranker.json"
 KEYWORDS_ENOUGH = 0.5
 """Where the encoder does not know the language, of the question or of the passage: the share of
@@ -65,12 +67,15 @@ class Ranker:
 @dataclass(frozen=True, slots=True)
 class Extract:
     """What the answerer found: citations, best first, how sure it is, 0 to 1, whether that is
-    sure enough to answer, and whether it is a share of keywords (see ``Answer``)."""
+    sure enough to answer, and whether it is a share of keywords (see ``Answer``). ``reasons``
+    are, for each citation, the features of its best sentence that speak for it most, against the
+    mean of all sentences."""
 
     citations: tuple[Citation, ...]
     confidence: float
     answers: bool
     by_keywords: bool = False
+    reasons: tuple[Mapping[str, float], ...] = ()
 
 
 def rank(sentences: Sequence[Scored], ranker: Ranker) -> NDArray[np.float64]:
@@ -113,6 +118,7 @@ def extract(
         sure = confidence(sentences[int(chance.argmax())], ranker) if query.words else 0.0
         enough = ranker.threshold
     citations: list[Citation] = []
+    reasons: list[Mapping[str, float]] = []
     for i in np.argsort(-chance, kind="stable"):
         if len(citations) == CITATIONS or chance[i] < ANOTHER * chance.max():
             break
@@ -136,7 +142,18 @@ def extract(
                 score=float(chance[i]),
             )
         )
-    return Extract(tuple(citations), sure, bool(citations) and sure >= enough, by_keywords)
+        reasons.append(_reasons(sentences, int(i), ranker))
+    answers = bool(citations) and sure >= enough
+    return Extract(tuple(citations), sure, answers, by_keywords, tuple(reasons))
+
+
+def _reasons(sentences: Sequence[Scored], chosen: int, ranker: Ranker) -> dict[str, float]:
+    """The REASONS features that raise a sentence's score most above the mean, and by how much."""
+    weights = np.asarray([ranker.weights[name] for name in FEATURES])
+    mean = np.mean([sentence.features for sentence in sentences], axis=0)
+    raised = weights * (sentences[chosen].features - mean)
+    best = [i for i in np.argsort(-raised, kind="stable")[:REASONS] if raised[i] > 0]
+    return {FEATURES[i]: round(float(raised[i]), 2) for i in best}
 
 
 def quote_span(

@@ -31,6 +31,39 @@ UNKNOWN_LANGUAGE: Mapping[str, str] = {
     " keywords only.  --model intfloat/multilingual-e5-small  would do better",
 }
 
+FALLBACK: Mapping[str, str] = {
+    "de": "Das Sprachmodell hat nicht geantwortet: {reason}. Diese Antwort ist aus den Dokumenten"
+    " zitiert.",
+    "en": "The language model gave no answer: {reason}. This one is quoted from the documents.",
+}
+FAILURES: Mapping[str, Mapping[str, str]] = {
+    "de": {
+        "slow": "nach {} Sekunden war es nicht fertig",
+        "down": "es ist nicht zu erreichen",
+        "cut": "seine Antwort wurde abgeschnitten",
+        "endless": "seine Antwort nahm kein Ende",
+        "unreadable": "seine Antwort ist nicht zu lesen",
+        "uncited": "seine Antwort nennt keine Belege",
+        "window": "es kann nicht so viel Text aufnehmen",
+        "error": "{}",
+    },
+    "en": {
+        "slow": "it was not done after {} seconds",
+        "down": "it cannot be reached",
+        "cut": "its reply was cut off",
+        "endless": "its reply had no end",
+        "unreadable": "its reply cannot be read",
+        "uncited": "its reply cites nothing",
+        "window": "it cannot take in so much text",
+        "error": "{}",
+    },
+}
+"""Why a language model gave no answer."""
+OTHER_LANGUAGE: Mapping[str, str] = {
+    "de": "Das Sprachmodell hat zweimal nicht in der Sprache der Frage geantwortet.",
+    "en": "Twice the language model did not answer in the language of the question.",
+}
+
 QUESTION_WORDS = ("who", "when", "where", "why", "how many", "what", "other")
 _QUESTION_WORDS = {
     "en": {

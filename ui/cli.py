@@ -25,6 +25,7 @@ from index.errors import BelegError, InputError
 if TYPE_CHECKING:
     from index.types import Document
     from rag.chatbot import Chatbot
+    from rag.llm import LanguageModel
 
 DONE, NOT_SAID, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 FELL_SHORT = DAMAGED = 1
@@ -74,14 +75,19 @@ def _ask(options: argparse.Namespace) -> int:
     bot = _open(options)
     bot.strict = options.strict
     answer = bot.ask(options.question)
+    if options.translate:
+        answer = bot.translated(answer)
     if options.json:
-        _print_json(answer.to_json())
+        _print_json(answer.to_json(trace=options.explain))
     else:
+        from rag.trace import lines
         from ui.render import plain, terminal
 
         if answer.notice:
             _warn(plain(answer.notice))
         _print(terminal(answer))
+        if options.explain:
+            _print(plain("\n".join(["", *lines(answer.trace, answer.seconds)])))
     return DONE if answer.answered else NOT_SAID
 
 
@@ -201,14 +207,15 @@ def _open(
     from index.load import load_all
     from rag.chatbot import EXAMPLE, Chatbot
 
+    llm = _language_model(options)
     if options.index is None:
         documents = given
         if options.paths or not documents:
             documents = list(load_all(options.paths or [EXAMPLE], urls=True, on_skip=_warn))
         check(documents)
-        bot = Chatbot.from_documents(documents, model=options.model)
+        bot = Chatbot.from_documents(documents, model=options.model, llm=llm)
     else:
-        bot = Chatbot.open(options.index, model=options.model)
+        bot = Chatbot.open(options.index, model=options.model, llm=llm)
     if bot.ranker.notice:
         _warn(bot.ranker.notice)
     if options.index is None:
@@ -218,6 +225,19 @@ def _open(
         bot.add(options.paths, urls=True, on_skip=_warn)
     check(bot.documents)
     return bot
+
+
+def _language_model(options: argparse.Namespace) -> LanguageModel | None:
+    """The language model that is named or set, for those commands that take one."""
+    from rag.config import Settings
+    from rag.llm import LanguageModel
+
+    if not hasattr(options, "llm"):
+        return None
+    settings = Settings.load(llm=options.llm, llm_url=options.llm_url)
+    if settings.llm_url and not settings.llm:
+        raise InputError("an address of a language model needs its name: --llm MODEL")
+    return LanguageModel(settings.llm, url=settings.llm_url) if settings.llm else None
 
 
 def _check_address(host: str, port: int | None) -> None:
@@ -261,6 +281,7 @@ def _parser() -> argparse.ArgumentParser:
 
     chat = _command(commands, "chat", _chat, "open the chat in the browser")
     _sources(chat)
+    _llm(chat)
     chat.add_argument(
         "--host", metavar="H", default="127.0.0.1", help="address to listen on (%(default)s)"
     )
@@ -280,6 +301,13 @@ def _parser() -> argparse.ArgumentParser:
     _sources(ask)
     ask.add_argument("--json", action="store_true", help="print the answer as one JSON object")
     _strict(ask)
+    ask.add_argument("--explain", action="store_true", help="also tell how the answer came about")
+    _llm(ask)
+    ask.add_argument(
+        "--translate",
+        action="store_true",
+        help="have the language model translate quotes that are in another language",
+    )
 
     add = _command(commands, "add", _add, "add documents to an index, or update them")
     add.add_argument("paths", metavar="PATH", nargs="+", help="file, folder or http(s) address")
@@ -366,6 +394,21 @@ def _sources(parser: argparse.ArgumentParser) -> None:
         "--index", metavar="DIR", type=_name, help="answer from the index in this folder"
     )
     _model(parser)
+
+
+def _llm(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--llm",
+        metavar="MODEL",
+        type=_name,
+        help="language model that answers in its own words (LangChain's PROVIDER:MODEL)",
+    )
+    parser.add_argument(
+        "--llm-url",
+        metavar="URL",
+        type=_name,
+        help="its address, if it is not its provider's: a server that speaks OpenAI's interface",
+    )
 
 
 def _index(parser: argparse.ArgumentParser) -> None:

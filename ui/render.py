@@ -29,6 +29,7 @@ _WORDS = {
         "page": "page",
         "characters": "characters",
         "citation": "Citation",
+        "translation": "machine translation",
         "waiting": "Searching your documents …",
         "empty": "Ask a question about the documents. "
         "Every sentence of an answer is shown where it stands in its source.",
@@ -51,6 +52,7 @@ _WORDS = {
         "page": "Seite",
         "characters": "Zeichen",
         "citation": "Beleg",
+        "translation": "maschinelle Übersetzung",
         "waiting": "Ihre Dokumente werden durchsucht …",
         "empty": "Stellen Sie eine Frage zu den Dokumenten. "
         "Jeder Satz einer Antwort wird dort gezeigt, wo er in seiner Quelle steht.",
@@ -121,6 +123,8 @@ def terminal(answer: Answer) -> str:
     for citation in answer.citations:
         place = where(citation.document, citation.start, citation.end, language)
         lines += ["", f"[{citation.marker}] {place}", _indented(citation.quote, language)]
+        if citation.translation:
+            lines.append(f"    {word('translation', language)}: {citation.translation}")
     if not answer.answered:
         for hit in answer.passages[:NEAREST]:
             document = hit.passage.document
@@ -269,8 +273,19 @@ def _passage(
     return (
         '<figure class="passage"><figcaption>'
         f"<b>{numbers} {safe(document.title)}</b> <span>{safe(place)}</span></figcaption>"
-        f'<blockquote dir="auto" lang="{safe(document.language)}">{body}</blockquote></figure>'
+        f'<blockquote dir="auto" lang="{safe(document.language)}">{body}</blockquote>'
+        f"{_translations(cited, language)}</figure>"
     )
+
+
+def _translations(cited: list[Citation], language: str) -> str:
+    label = word("translation", language)
+    told = [
+        f"<p>[{c.marker}] {safe(c.translation)} <small>({safe(label)})</small></p>"
+        for c in cited
+        if c.translation
+    ]
+    return "".join(told)
 
 
 def _segments(

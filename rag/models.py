@@ -1,0 +1,237 @@
+"""Chat models of LangChain: opened by name, asked within a time limit, for JSON if they can.
+
+A reply is asked for as JSON by schema, where the model refuses that as JSON of any kind, and
+else as text. Which forms a model refuses is remembered. Errors are told by kind alone: their
+text may hold a key.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+from index.errors import ModelError
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+T = TypeVar("T")
+Form: TypeAlias = Literal["json_schema", "json_mode", "text"]
+Messages: TypeAlias = Sequence[tuple[str, str]]
+"""Role ("system", "human", "ai") and text of each."""
+
+FORMS: tuple[Form, ...] = ("json_schema", "json_mode", "text")
+CLIENT_TIMEOUT = 120.0
+"""Seconds after which the client of a model that we opened lets go of a silent connection."""
+
+# What servers say to a request whose form they do not know.
+_REFUSALS = (400, 404, 415, 422, 501)
+
+
+class ChatModel:
+    """A chat model; ``model`` is LangChain's string for it, or itself.
+
+    ``callbacks`` are LangChain's, and told of every request.
+
+    Raises:
+        ModelError: there is no such provider, or its package or key is missing.
+    """
+
+    def __init__(
+        self,
+        model: str | BaseChatModel,
+        *,
+        url: str | None = None,
+        role: str = "language model",
+        callbacks: Sequence[Any] = (),
+    ) -> None:
+        self.name = model if isinstance(model, str) else type(model).__name__
+        self._model: Any = _open(model, url, role) if isinstance(model, str) else model
+        self._config = {"callbacks": list(callbacks)} if callbacks else None
+        self._first = 0  # of FORMS: those before it were refused
+
+    @property
+    def retries(self) -> bool:
+        """Whether its client asks again by itself where a server is busy or fails."""
+        return hasattr(self._model, "max_retries")
+
+    @property
+    def window(self) -> int | None:
+        """The tokens that it takes in, where that is known."""
+        return getattr(self._model, "num_ctx", None) or (
+            getattr(self._model, "profile", None) or {}
+        ).get("max_input_tokens")
+
+    def forms(self) -> tuple[Form, ...]:
+        """The forms to try, best first."""
+        return FORMS[self._first :]
+
+    def takes(self, form: Form) -> None:
+        """Remember that the forms before this one were refused."""
+        self._first = FORMS.index(form)
+
+    def ask(
+        self, messages: Messages, schema: Mapping[str, Any], read: Callable[[object], T | None]
+    ) -> T | None:
+        """What ``read`` makes of a reply, in the first form of which it makes anything.
+
+        ``read`` is given a reply's text, or what LangChain made of it.
+        """
+        refused, failure = True, None
+        for form in self.forms():
+            try:
+                reply = self._reply(messages, schema, form)
+            except Exception as error:
+                if not refuses(error):
+                    refused = False
+                    if not unfit(error):
+                        raise  # no other form would help
+                failure = error
+                continue
+            if refused:
+                self.takes(form)
+            if found := next((held for held in map(read, reply) if held is not None), None):
+                return found
+            refused, failure = False, None
+        if failure:
+            raise failure
+        return None
+
+    def _reply(self, messages: Messages, schema: Mapping[str, Any], form: Form) -> list[object]:
+        """The text of the reply, and what LangChain made of it."""
+        if form == "text":
+            return [self._model.invoke(list(messages), self._config).text]
+        shaped = self._shaped(schema, form, include_raw=True)
+        found = shaped.invoke(list(messages), self._config)
+        return [found["raw"].text, found["parsed"]]
+
+    def stream(
+        self, messages: Messages, schema: Mapping[str, Any], form: Form, until: float
+    ) -> Iterator[tuple[str, bool]]:
+        """The pieces of a reply, and with each whether the model was cut off there.
+
+        Raises TimeoutError when ``until``, of time.monotonic, has come.
+        """
+
+        def chunks() -> Iterator[Any]:
+            # Of a model that is asked for a form and then a parser, which would hold it up.
+            asked = self._model if form == "text" else self._shaped(schema, form).first
+            yield from asked.stream(list(messages), self._config)
+
+        for chunk in in_time(chunks, until):
+            ended = getattr(chunk, "response_metadata", None) or {}
+            cut = "length" in (ended.get("finish_reason"), ended.get("done_reason"))
+            yield str(chunk.text), cut
+
+    def _shaped(self, schema: Mapping[str, Any], form: Form, **options: Any) -> Any:
+        return self._model.with_structured_output(dict(schema), method=form, **options)
+
+
+def refuses(error: Exception) -> bool:
+    """Whether a server does not know the form of reply that it was asked for."""
+    return status_of(error) in _REFUSALS
+
+
+def unfit(error: Exception) -> bool:
+    """Whether the client cannot ask for that form, or could not read the reply in it."""
+    return isinstance(error, (ValueError, TypeError, AttributeError, NotImplementedError))
+
+
+def status_of(error: Exception) -> int | None:
+    """The HTTP status of a failure, if it has one."""
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def kind_of(error: Exception) -> str:
+    """An error without its text."""
+    status = status_of(error)
+    return type(error).__name__ + ("" if status is None else f" ({status})")
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """What ``call`` returns or raises; TimeoutError if that takes longer."""
+    return next(in_time(lambda: iter((call(),)), time.monotonic() + seconds))
+
+
+def in_time(items: Callable[[], Iterator[T]], until: float) -> Iterator[T]:
+    """The items, made in a thread of its own; TimeoutError at ``until``, of time.monotonic.
+
+    Clients' own timeouts begin anew with each byte, and differ by provider. Who stops early
+    stops the thread, at the item that it is then waiting for.
+    """
+    made: queue.Queue[tuple[str, Any]] = queue.Queue()
+    stopped = threading.Event()
+
+    def work() -> None:
+        try:
+            for item in items():
+                made.put(("item", item))
+                if stopped.is_set():
+                    return
+            made.put(("end", None))
+        except BaseException as error:
+            made.put(("error", error))
+
+    context = contextvars.copy_context()  # LangChain's callbacks are in it
+    threading.Thread(target=context.run, args=(work,), daemon=True).start()
+    try:
+        while True:
+            try:
+                left = until - time.monotonic()
+                if left <= 0:  # also where whoever takes the items is slow
+                    raise TimeoutError
+                kind, held = made.get(timeout=left)
+            except queue.Empty:
+                raise TimeoutError from None
+            if kind == "end":
+                return
+            if kind == "error":
+                raise held
+            yield held
+    finally:
+        stopped.set()
+
+
+def json_objects(text: str) -> Iterator[object]:
+    """The JSON objects in a text."""
+    decoder, start = json.JSONDecoder(), text.find("{")
+    while start >= 0:
+        try:
+            held, end = decoder.raw_decode(text, start)
+            yield held
+        except (ValueError, RecursionError):
+            end = start + 1
+        start = text.find("{", end)
+
+
+def _open(name: str, url: str | None, role: str) -> BaseChatModel:
+    """The model of that name; at a ``url``, OpenAI's interface is spoken or else Ollama's."""
+    from langchain.chat_models import init_chat_model
+
+    options: dict[str, Any] = {}
+    provider, _, model = name.partition(":")
+    if url is not None:
+        options["base_url"] = url
+        if provider != "ollama":
+            provider, model = "openai", model if provider == "openai" else name
+            name = f"openai:{model}"
+            if not os.environ.get("OPENAI_API_KEY"):
+                options["api_key"] = "none"  # local servers want none, but the client does
+    if provider == "openai":
+        options["timeout"] = CLIENT_TIMEOUT
+    elif provider == "ollama":
+        options["client_kwargs"] = {"timeout": CLIENT_TIMEOUT}
+    try:
+        opened: BaseChatModel = init_chat_model(name, **options)
+    except Exception as error:  # every provider has its own
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        hint = ": write PROVIDER:MODEL, like openai:gpt-5-mini" if ":" not in name else ""
+        raise ModelError(f"the {role} {name!r} cannot be used{hint} ({reason})") from None
+    return opened
