@@ -273,3 +273,16 @@ def test_claims_flags_and_the_understood_question_are_text(hostile: str) -> None
     shown = _shown(Turn("?", answer=_checked(_answer(hostile), claim, understood=hostile)))
     _only_ours(shown)
     assert shown.text.count(visible.strip('"')) == 3
+
+
+@pytest.mark.parametrize(("confidence", "doubted"), [(0.49, True), (0.5, False)])
+def test_an_answer_that_is_likely_wrong_comes_with_a_word_of_doubt(
+    confidence: float, doubted: bool
+) -> None:
+    text = "Es war Mai."
+    cited = _cite(Document(text, "a.txt", "A", "de"), 1, text)
+    answer = replace(_answer(f"{text} [1]", cited), confidence=confidence)
+    shown = render.terminal(answer), render.conversation([Turn("When?", answer)], "en")
+    assert [("Doubtful" in found) for found in shown] == [doubted, doubted]
+    by_keywords = replace(answer, by_keywords=True)  # no chance: a share of words
+    assert "Doubtful" not in render.terminal(by_keywords)

@@ -31,6 +31,7 @@ from index.types import Document
 from rag.answer import Answer
 from rag.chatbot import Chatbot
 from ui import render
+from ui.markup import safe
 
 UPLOAD_SIZE = "50mb"
 
@@ -41,6 +42,8 @@ _PHRASES = {
     "en": {
         "tagline": "Ask your documents. Every sentence of the answer is cited word for word.",
         "local": "Answers are quotes from your documents; nothing leaves this computer.",
+        "model": "A language model writes the answers. Your question and the passages found for it"
+        " are sent to",
         "ask": "Ask",
         "question": "Your question",
         "placeholder": "Ask in German or English …",
@@ -52,6 +55,8 @@ _PHRASES = {
     "de": {
         "tagline": "Fragen Sie Ihre Dokumente. Jeder Satz der Antwort ist wörtlich belegt.",
         "local": "Antworten sind Zitate aus Ihren Dokumenten; nichts verlässt diesen Computer.",
+        "model": "Ein Sprachmodell schreibt die Antworten. Ihre Frage und die gefundenen Stellen"
+        " gehen an",
         "ask": "Fragen",
         "question": "Ihre Frage",
         "placeholder": "Fragen Sie auf Deutsch oder Englisch …",
@@ -190,7 +195,12 @@ def build(bot: Chatbot, examples: Sequence[str] = ()) -> gr.Blocks:
         with gr.Column(elem_classes="head"):
             gr.HTML("<h1>Beleg</h1>")
             gr.HTML(i18n("tagline"))
-            gr.HTML(i18n("local"), elem_classes="quiet")
+            if bot.llm is None:
+                gr.HTML(i18n("local"), elem_classes="quiet")
+            else:
+                name = safe(bot.llm.name).replace("$", "&#36;")
+                template = f"${{value}} <b>{name}</b>"
+                gr.HTML(i18n("model"), html_template=template, elem_classes="quiet")
         with gr.Row():
             with gr.Column(scale=3, min_width=300):
                 talk = gr.HTML(render.conversation((), "en"), js_on_load=_SCROLL, elem_id="talk")
@@ -290,6 +300,12 @@ def serve(
                     neutral_hue="stone",
                     font=["system-ui", "sans-serif"],
                     font_mono=["ui-monospace", "monospace"],
+                ).set(  # contrast of 4.5 and more (WCAG 2.2, 1.4.3)
+                    body_text_color_subdued="*neutral_600",
+                    button_primary_background_fill="*primary_700",
+                    button_primary_background_fill_hover="*primary_800",
+                    button_primary_background_fill_dark="*primary_700",
+                    button_primary_background_fill_hover_dark="*primary_800",
                 ),
                 css=_CSS,
             )

@@ -23,6 +23,8 @@ NEAREST = 3
 """So many of the nearest passages are shown when nothing answers."""
 EXCERPT = 240
 """So many characters of each, in the terminal."""
+DOUBTFUL = 0.5
+"""An answer that is less likely than this to be right is given with a word of doubt."""
 
 _WORDS = {
     "en": {
@@ -46,6 +48,7 @@ _WORDS = {
         "number": "a number that stands in no cited passage",
         "name": "a name that stands in no cited passage",
         "understood": "Understood as: {}",
+        "doubtful": "Doubtful: this may not answer the question ({:.0%} sure).",
         "failed": "Something went wrong inside Beleg ({}). Please try again.",
     },
     "de": {
@@ -69,6 +72,7 @@ _WORDS = {
         "number": "eine Zahl, die in keiner belegten Stelle steht",
         "name": "ein Name, der in keiner belegten Stelle steht",
         "understood": "Verstanden als: {}",
+        "doubtful": "Unsicher: Das beantwortet die Frage vielleicht nicht ({:.0%} sicher).",
         "failed": "In Beleg ist etwas schiefgegangen ({}). Bitte versuchen Sie es noch einmal.",
     },
 }
@@ -119,7 +123,8 @@ def terminal(answer: Answer) -> str:
     passages."""
     language = answer.language
     understood = [word("understood", language).format(answer.understood), ""]
-    lines = [*(understood if answer.understood else []), _marked(answer), *_flags(answer)]
+    lines = [*(understood if answer.understood else []), _marked(answer)]
+    lines += [*_doubt(answer), *_flags(answer)]
     for citation in answer.citations:
         place = where(citation.document, citation.start, citation.end, language)
         lines += ["", f"[{citation.marker}] {place}", _indented(citation.quote, language)]
@@ -133,6 +138,12 @@ def terminal(answer: Answer) -> str:
             cut = "" if end in (hit.passage.end, hit.nearest and hit.nearest.end) else " …"
             lines += ["", f"  · {place}", _indented(document.text[start:end] + cut, language)]
     return plain("\n".join(lines))
+
+
+def _doubt(answer: Answer) -> list[str]:
+    if not answer.answered or answer.by_keywords or answer.confidence >= DOUBTFUL:
+        return []
+    return [word("doubtful", answer.language).format(answer.confidence)]
 
 
 def _marked(answer: Answer) -> str:
@@ -213,7 +224,8 @@ def _answer(answer: Answer, key: str) -> str:
     if answer.understood:
         understood = word("understood", answer.language).format(answer.understood)
         parts.insert(0, f'<p class="understood" dir="auto">{safe(understood)}</p>')
-    parts += [f'<p class="flag">{safe(line)}</p>' for line in _flags(answer)]
+    doubts = [*_doubt(answer), *_flags(answer)]
+    parts += [f'<p class="flag">{safe(line)}</p>' for line in doubts]
     if answer.notice:
         parts.append(f'<p class="notice">{safe(answer.notice)}</p>')
     cited: dict[_Excerpt, list[Citation]] = {}
