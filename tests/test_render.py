@@ -268,7 +268,7 @@ def test_every_kind_of_flag_has_its_words(language: str) -> None:
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_claims_flags_and_the_understood_question_are_text(hostile: str) -> None:
-    visible = hostile.replace("\ud800", "?")
+    visible = re.sub("[\ud800\x07\x1b]", "\N{REPLACEMENT CHARACTER}", hostile)
     claim = Claim(0, len(hostile), (), "weak", 0.5, (Flag("name", hostile, 0, len(hostile)),))
     shown = _shown(Turn("?", answer=_checked(_answer(hostile), claim, understood=hostile)))
     _only_ours(shown)
