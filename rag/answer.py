@@ -68,7 +68,7 @@ class Citation:
             "passage_start": self.passage_start,
             "passage_end": self.passage_end,
             "score": round(self.score, 4),
-            "translation": self.translation,
+            **({"translation": self.translation} if self.translation else {}),
         }
 
 
