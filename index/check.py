@@ -22,8 +22,9 @@ from index.carve import carve
 from index.database import Database, read_count, replace, write_count
 from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
 from index.errors import DamageError, InputError, MismatchError, ModelError
+from index.local import Local
 from index.records import SCHEMA, Part, Snapshot, total
-from index.store import PassageIndex, check_empty
+from index.store import PassageIndex, missing
 from index.types import Document
 
 WORK = "repair.new"
@@ -102,9 +103,9 @@ def repair(
 
 
 def _open(folder: Path) -> Database:
-    if not PassageIndex.exists(folder):
-        check_empty(folder)
-        raise InputError(f"no index in {folder}: make one with  beleg add PATH --index {folder}")
+    place = Local(folder)
+    if not place.exists():
+        raise missing(place)
     return Database(folder, strict=False)
 
 

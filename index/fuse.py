@@ -29,3 +29,11 @@ def ranks(scores: NDArray[np.float32]) -> NDArray[np.int64]:
     found = np.empty(len(scores), np.int64)
     found[order] = np.arange(1, len(scores) + 1)
     return found
+
+
+def top(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """The rows of the ``k`` highest scores over 0, in no order."""
+    if k < len(scores):
+        rows = np.argpartition(-scores, k - 1)[:k]
+        return np.sort(rows[scores[rows] > 0])
+    return np.flatnonzero(scores > 0)
