@@ -371,21 +371,18 @@ class MilvusSession:
                 vector = np.asarray(row["vector"], np.float16)
                 inner = [one for _, one in sorted(below.get(row["id"], []))]
                 counts = Counter(row["terms"].split())
-                yield Row(
+                held = {
+                    f"{DIGEST}{one}" if names is None else names[one]: n
+                    for one, n in counts.items()
+                    if names is None or one in names
+                }
+                found = (
                     *(row[field] for field in ("id", "document", "start", "end")),
-                    spans=bytes.fromhex(row["spans"]),
-                    vector=vector,
-                    seal=bytes.fromhex(row["seal"]),
-                    sentences=np.asarray(inner, np.float16).reshape(-1, len(vector)),
-                    seal_too=bytes.fromhex(row["seal_too"]),
-                    language=row["language"],
-                    length=row["length"],
-                    counts={
-                        f"{DIGEST}{one}" if names is None else names[one]: n
-                        for one, n in counts.items()
-                        if names is None or one in names
-                    },
+                    *(bytes.fromhex(row["spans"]), vector, bytes.fromhex(row["seal"])),
+                    np.asarray(inner, np.float16).reshape(-1, len(vector)),
+                    *(bytes.fromhex(row["seal_too"]), row["language"], row["length"], held),
                 )
+                yield Row(*found)
 
     def counts(self, names: Collection[str]) -> dict[str, int]:
         by_digest = {digest(name): name for name in names}

@@ -354,11 +354,11 @@ class PostgresSession:
         ):
             number, vector = row[0], _array(row[5])
             inner = np.asarray(below.get(number, []), np.float16).reshape(-1, len(vector))
-            yield Row(
-                *row[:4], spans=bytes(row[4]), vector=vector, seal=bytes(row[6]),
-                sentences=inner, seal_too=bytes(row[7]), language=row[8], length=row[9],
-                counts=counts.get(number, {}),
-            )  # fmt: skip
+            found = (
+                *(*row[:4], bytes(row[4]), vector, bytes(row[6]), inner, bytes(row[7])),
+                *(row[8], row[9], counts.get(number, {})),
+            )
+            yield Row(*found)
 
     def counts(self, names: Collection[str]) -> dict[str, int]:
         asked = [name for name in names if "\0" not in name]

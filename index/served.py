@@ -283,12 +283,11 @@ class ServedWriter(ServedSnapshot):
         rows = []
         for at, (passage, part, below) in enumerate(zip(passages, parts, inner, strict=True)):
             found = [t[:LONGEST] for t in terms(passage.text, document.language, compounds)]
-            row = Row(
-                *part[:5], vector=vectors[at], seal=part[6], sentences=sentences[at],
-                seal_too=below[2], language=document.language, length=len(found),
-                counts=Counter(found),
-            )  # fmt: skip
-            rows.append(row)
+            row = (
+                *(*part[:5], vectors[at], part[6], sentences[at], below[2]),
+                *(document.language, len(found), Counter(found)),
+            )
+            rows.append(Row(*row))
         self._state = state._replace(
             documents=state.documents + 1,
             passages=state.passages + len(rows),
