@@ -93,6 +93,7 @@ class Postgres:
         self.address = urlunsplit(parts._replace(netloc=f"{user}{hidden[1]}{hidden[2]}"))
         self._lock = threading.Lock()
         self._idle: list[Any] = []
+        weakref.finalize(self, _close, self._idle)
         self._writer: Any = None
         self._exclusive = threading.RLock()
         self._closed = False
@@ -184,8 +185,7 @@ class Postgres:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            while self._idle:
-                self._idle.pop().close()
+            _close(self._idle)
 
     # --- writing ---
 
@@ -422,6 +422,11 @@ class PostgresSession:
             self._db.execute(
                 f"CREATE INDEX {name} ON {table} USING hnsw (vector {self._kind}_ip_ops)"
             )
+
+
+def _close(idle: list[Any]) -> None:
+    while idle:
+        idle.pop().close()
 
 
 def _where(among: Among) -> tuple[str, tuple[object, ...]]:
