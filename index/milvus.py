@@ -48,7 +48,7 @@ CHUNK = 1_000
 """So many rows are asked for, or written, at a time."""
 TEXT = 16_000
 """So many characters of a document's text are in one row: Milvus takes 65,535 bytes."""
-TERMS = 3_800
+TERMS = 3_600
 """So many terms of a passage are looked up; only a text that was added whole has more."""
 DIGEST = "\ue000"
 """Stands before a term's digest where the term itself is not known any more."""
@@ -92,6 +92,8 @@ class Milvus:
                 "an index on Milvus takes the extra 'milvus': pip install 'beleg[milvus]'"
             ) from None
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # errors are told as errors
+        if self.folder is not None:  # its engine has no clock, of which its own server complains
+            logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
         self._exclusive = threading.RLock()
         self._lease = ""
 

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import keywords
-from index.errors import DamageError
+from index.errors import DamageError, InputError
 from index.lexical import Compounds, question_words, stop_words, terms, words
 from index.place import Candidates
-from index.records import Part, Record, State, rows_of, seal, total
+from index.records import SCHEMA, Part, Record, State, rows_of, seal, total
 from index.types import Document, Passage, Span
 from index.vectors import FloatMatrix
 from index.view import Lazy, Library, passes
@@ -135,7 +135,11 @@ class ServedSnapshot:
         return self.session.state()
 
     def manifest(self) -> dict[str, str]:
-        return self.session.manifest()
+        held = self.session.manifest()
+        written = held.pop("seal", None)
+        if written != seal(*sorted(held.items())).hex():
+            raise self.damaged("its manifest is not what was written")
+        return held
 
     def damaged(self, what: str) -> DamageError:
         return DamageError(
@@ -491,7 +495,13 @@ class Served:
         self._engine.create(sealed, State(secrets.token_hex(8), 0, 0, 0, 0, 0, 0, 0))
 
     def open(self) -> dict[str, str]:
-        return self.snapshot().manifest()
+        held = self.snapshot().manifest()
+        if (schema := held["schema"]) != str(SCHEMA):
+            raise InputError(
+                f"the index in {self.path} is of version {schema}, this Beleg reads version"
+                f" {SCHEMA}: add its documents to a new one"
+            )
+        return held
 
     def exclusive(self) -> AbstractContextManager[None]:
         return self._engine.exclusive()

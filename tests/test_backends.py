@@ -18,6 +18,7 @@ import pytest
 from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
 from index import lock
+from index.check import check, repair
 from index.errors import DamageError, InputError, MismatchError
 from index.langchain import PassageStore
 from index.store import PassageIndex
@@ -319,6 +320,9 @@ def test_what_was_not_written_is_no_answer(request: pytest.FixtureRequest, sql: 
     with pytest.raises(DamageError, match="is damaged") as caught:
         PassageIndex(where, encoder=ENCODER).search(question(text(2)), 2)
     assert "\n" not in str(caught.value)
+    assert check(where, encoder=ENCODER).problems
+    with pytest.raises(InputError, match="is not repaired"):
+        repair(where, encoder=ENCODER)
 
 
 def test_a_text_that_changed_in_milvus_is_no_answer(request: pytest.FixtureRequest) -> None:
@@ -357,8 +361,8 @@ def test_trouble_is_one_line(
 
 
 def test_the_wrong_password_is_one_line_without_it(postgres: str) -> None:
-    damage_postgres(postgres, "DROP ROLE IF EXISTS reader")
-    damage_postgres(postgres, "CREATE ROLE reader")  # may not log in
+    damage_postgres(f"{postgres}#public", "DROP ROLE IF EXISTS reader")
+    damage_postgres(f"{postgres}#public", "CREATE ROLE reader")  # may not log in
     host = quote(postgres.partition("host=")[2], safe="")
     with pytest.raises(InputError, match="reader") as caught:
         PassageIndex(f"postgresql://reader:hush@/postgres?host={host}", encoder=ENCODER)

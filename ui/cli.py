@@ -347,14 +347,21 @@ def _sources(parser: argparse.ArgumentParser) -> None:
         help="file, folder or http(s) address to answer from (the bundled example article)",
     )
     parser.add_argument(
-        "--index", metavar="DIR", type=_name, help="answer from the index in this folder"
+        "--index",
+        metavar="DIR",
+        type=_name,
+        help="answer from the index in this folder, or at this address",
     )
     _model(parser)
 
 
 def _index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--index", metavar="DIR", type=_name, required=True, help="folder of the index"
+        "--index",
+        metavar="DIR",
+        type=_name,
+        required=True,
+        help="folder or address of the index",
     )
 
 
