@@ -104,7 +104,9 @@ class Milvus:
         with self.told():
             if self.folder is not None:
                 self.folder.parent.mkdir(parents=True, exist_ok=True)
-                return MilvusClient(str(self.folder), timeout=PATIENCE)
+                # Its server hangs up on a client that asks every 10 s whether it is still there.
+                calm = {"grpc.keepalive_time_ms": 2**31 - 1}
+                return MilvusClient(str(self.folder), timeout=PATIENCE, grpc_options=calm)
             return MilvusClient(self._url, token=self._token, db_name=self._base, timeout=PATIENCE)
 
     @contextmanager
