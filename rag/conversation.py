@@ -1,7 +1,7 @@
 """Follow-up questions: "And when?" made into a question that can be searched, by rule.
 
 A question that has too little of its own, or points at what was said ("he", "darüber"),
-gets the topic words of the last question and of its cited sentence. No model is asked.
+gets the topic words of the last question and the names of its cited sentence. No model is asked.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from index.language import detect_language
 from index.lexical import fold, stop_words
+from rag.facts import names
 
 if TYPE_CHECKING:
     from rag.answer import Answer
@@ -23,7 +24,7 @@ ENOUGH = 2
 """So many content words of its own make a question stand alone, if it does not point."""
 
 _WORD = re.compile(r"\w[\w'’.-]*\w|\w")
-_LEAD = re.compile(r"(?:(?:and|but|so|then|und|aber|dann|denn)\b[\s,]*)+", re.IGNORECASE)
+_LEAD = re.compile(r"^(?:(?:and|but|so|then|und|aber|dann|denn)\b[\s,]*)+", re.IGNORECASE)
 _LITTLE = frozenset(
     "since many much long old far often exactly"
     " viel viele vielen lange alt oft seit genau gibt gab".split()
@@ -56,7 +57,8 @@ def understand(question: str, history: Sequence[tuple[str, Answer]]) -> str:
     asked, answer = history[-1]
     topic = _content(answer.understood or asked)
     if answer.citations:
-        topic += _capitals(answer.citations[0].quote)
+        cited = answer.citations[0]
+        topic += [match[0] for match in names(cited.quote, cited.document.language)]
     new = {fold(word) for word in _content(question)}
     carried = list(dict.fromkeys(word for word in topic if fold(word) not in new))[:TOPIC_WORDS]
     own = _LEAD.sub("", question.strip(), count=1)
@@ -88,9 +90,3 @@ def _inner(text: str, pointer: re.Match[str]) -> bool:
 def _content(text: str) -> list[str]:
     little = stop_words(detect_language(text, among=("de", "en"))) | _LITTLE
     return [word for word in _WORD.findall(text) if fold(word) not in little]
-
-
-def _capitals(text: str) -> list[str]:
-    """Names, and in German nouns, of a sentence; not its first word, which may be any."""
-    first = _WORD.match(text)
-    return [w for w in _content(text[first.end() if first else 0 :]) if w[0].isupper()]

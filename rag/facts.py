@@ -168,7 +168,7 @@ def _is_compound(word: str) -> bool:
     return False
 
 
-def _names(text: str, language: str) -> Iterator[re.Match[str]]:
+def names(text: str, language: str) -> Iterator[re.Match[str]]:
     """The words of a text that look like names."""
     stop = stop_words(language)
     before = ""
@@ -250,7 +250,7 @@ def missing(text: str, language: str, sources: Sequence[Source]) -> list[tuple[s
         text,
         (
             match.span()
-            for match in _names(text, language)
+            for match in names(text, language)
             if not any(source.states_name(match[0], language) for source in sources)
         ),
     )
