@@ -100,14 +100,10 @@ class Large:
         return own, np.maximum.reduceat(inner, np.concatenate([[0], ends[:-1]]))
 
     def sentence_vectors(self, row: int, snapshot: Snapshot) -> FloatMatrix:
-        for part in snapshot.parts("WHERE p.id = ?", int(self.ids[row])):
-            return part.sentences.astype(np.float32)
-        raise snapshot.damaged(f"passage {self.ids[row]} is missing")
+        return snapshot.part(int(self.ids[row])).sentences.astype(np.float32)
 
     def vector(self, row: int, snapshot: Snapshot) -> NDArray[np.float32]:
-        for part in snapshot.parts("WHERE p.id = ?", int(self.ids[row])):
-            return part.vector.astype(np.float32)
-        raise snapshot.damaged(f"passage {self.ids[row]} is missing")
+        return snapshot.part(int(self.ids[row])).vector.astype(np.float32)
 
     # --- making one ---
 

@@ -250,6 +250,13 @@ class Snapshot:
             digest = total([sealed, sealed_too])
             yield Part(number, document, start, end, spans, vector, inner, digest)
 
+    def part(self, number: int, document: int | None = None) -> Part:
+        """The passage with that id, and of that document, or DamageError."""
+        for part in self.parts("WHERE p.id = ?", number):
+            if document in (None, part.document):
+                return part
+        raise self.damaged(f"passage {number} is missing")
+
 
 class Writer(Snapshot):
     """What may be done within one transaction."""

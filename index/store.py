@@ -343,8 +343,9 @@ class PassageIndex:
         self.check_encoder()
         view = view or self.view
         language = detect_language(text, among=("de", "en"))
-        spoken = detect_language(text) if language == "en" else language
-        spoken = language if spoken in ("de", "en") else spoken
+        spoken = language
+        if language == "en" and (other := detect_language(text)) != "de":
+            spoken = other
         found = question_words(text, spoken, view.languages, view.compounds)
         (encoding,) = self.encoder.encode([text], question=True)
         vector = encoding.vector

@@ -379,15 +379,17 @@ class View:
     @property
     def documents(self) -> Sequence[Document]:
         """All documents, each read when it is asked for."""
-        numbers = self.chosen
-        if numbers is None:
-            numbers = tuple(n for (n,) in self.snapshot.rows("SELECT id FROM documents ORDER BY 1"))
-        return Lazy(numbers, self.document)
+        return Lazy(self._numbers, self.document)
+
+    def _numbers(self) -> Sequence[int]:
+        if self.chosen is not None:
+            return self.chosen
+        return tuple(n for (n,) in self.snapshot.rows("SELECT id FROM documents ORDER BY 1"))
 
     @property
     def passages(self) -> Sequence[Passage]:
         """All passages, each read when it is asked for."""
-        return Lazy(self.searchable.rows, self.passage)
+        return Lazy(lambda: self.searchable.rows, self.passage)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -408,10 +410,8 @@ class View:
         """The passage of a row, with its text, which is what was added, or DamageError."""
         segment, at = self.searchable.locate(row)
         number, document = int(segment.ids[at]), int(segment.documents[at])
-        for part in self.snapshot.parts("WHERE p.id = ?", number):
-            if part.document == document:
-                return part.passage(self.document(document), row)
-        raise self.snapshot.damaged(f"passage {number} is missing")
+        part = self.snapshot.part(number, document)
+        return part.passage(self.document(document), row)
 
     def vector(self, passage: Passage) -> NDArray[np.float32]:
         """The unit vector of one of this view's passages."""
@@ -472,13 +472,17 @@ def _passes(record: Record, where: Mapping[str, Any]) -> bool:
 
 
 class Lazy(Sequence[T]):
-    """What a view has, each read when it is asked for."""
+    """What a view has, each read when it is asked for; so are their ``numbers``."""
 
     def __init__(
-        self, numbers: Sequence[int] | NDArray[np.int64], read: Callable[[int], T]
+        self, numbers: Callable[[], Sequence[int] | NDArray[np.int64]], read: Callable[[int], T]
     ) -> None:
-        self._numbers = numbers
+        self._find = numbers
         self._read = read
+
+    @cached_property
+    def _numbers(self) -> Sequence[int] | NDArray[np.int64]:
+        return self._find()
 
     def __len__(self) -> int:
         return len(self._numbers)
