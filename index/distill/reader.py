@@ -186,13 +186,15 @@ def material(
     ):
         of = sentence_of_tokens(passage, encoding)
         pages.append(Page(passage, light(encoding), of, number))
-    encoded = encoder.encode([row["question"] for _, row in questions], question=True)
+    texts_asked = list(dict.fromkeys(row["question"] for _, row in questions))
+    encoded = encoder.encode(texts_asked, question=True)  # of a text and its translation once
+    known = dict(zip(texts_asked, map(light, encoded), strict=True))
     asked = []
-    for (number, row), encoding in zip(questions, encoded, strict=True):
+    for number, row in questions:
         right = {p: answers_on(pages[p], row) for p in of_text[number]}
         right = {p: (here, span) for p, (here, span) in right.items() if here.any()}
         if not row["answers"] or right:
-            asked.append(Asked(light(encoding), number, right))
+            asked.append(Asked(known[row["question"]], number, right))
     if not asked:
         raise InputError(f"no sentence holds any answer in {', '.join(map(str, folders))}")
     return pages, asked
