@@ -3,10 +3,8 @@ stream, and plays the faults it is told to."""
 
 from __future__ import annotations
 
-import gc
 import json
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -138,10 +136,6 @@ def serving() -> Iterator[Server]:
         http.shutdown()
         http.server_close()
         thread.join()
-        # Clients leave connections to the garbage collector, and the complaint to another test.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
 
 
 def _error(reply: Reply, ollama: bool) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, cast
@@ -28,6 +30,16 @@ from tests.llm_server import Reply, Server, serving
 
 # Ollama's client leaves its connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_connections_left() -> Iterator[None]:
+    """Collected here, they complain here, and not in the middle of another module's test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
 
 KEY = "sk-secret-key"
 QUESTION = "Why did Russia recall its ambassador?"
