@@ -44,9 +44,12 @@ class Reading:
 
 
 def upper_half(encoder_layers: Any, changes: dict[str, torch.Tensor]) -> Any:
-    """A copy of the layers from LOWER on, with low-rank changes ``NAME.a`` @ ``NAME.b``."""
+    """A copy of the layers from LOWER on, with low-rank changes ``NAME.a`` @ ``NAME.b``, or
+    with other weights, ``NAME``."""
     layers = copy.deepcopy(encoder_layers[LOWER:])
     for name, weight in layers.named_parameters():
+        if name in changes:
+            weight.data = changes[name].to(weight.dtype)
         if f"{name}.a" in changes:
             change = changes[f"{name}.b"].float() @ changes[f"{name}.a"].float()
             weight.data = (weight.data.float() + change).to(weight.dtype)
@@ -147,7 +150,7 @@ def joined(
         where[i, len(q) : len(q) + len(p)] = torch.from_numpy(of)
     x = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     x = torch.nn.functional.pad(x, (0, 0, 0, size - x.shape[1]))
-    return x, mask, where
+    return x, mask.to(x.device), where.to(x.device)
 
 
 def run(layers: Any, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -155,7 +158,8 @@ def run(layers: Any, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     import torch
 
     dtype = layers[0].output.LayerNorm.weight.dtype
-    bias = torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+    bias = torch.zeros(mask.shape, dtype=dtype, device=x.device)
+    bias = bias.masked_fill(~mask, torch.finfo(dtype).min)
     x = x.to(dtype)
     for layer in layers:
         x = layer(x, bias[:, None, None, :])

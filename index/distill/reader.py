@@ -6,14 +6,13 @@ The folders are as index.distill.lessons reads them. Each question is read with 
 one that answers it, where there is one, and one that does not, of the same text or of another
 that looks as if it did. What is learnt is which sentence of both answers, or that none does
 (one softmax for both: Clark & Gardner 2018, "Simple and Effective Multi-Paragraph Reading
-Comprehension"), and the span of the answer. Only low-rank changes of the encoder's upper
-layers are trained.
+Comprehension"), and the span of the answer. What is trained are low-rank changes of the
+encoder's upper layers, or with ``--whole`` all of their weights. A GPU is used where there is one.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import random
 import sys
 import time
@@ -34,23 +33,33 @@ from index.distill.lessons import WINDOW, answering, read_texts, story
 from index.embed import SentenceTransformerEncoder
 from index.errors import BelegError, InputError
 from index.late import sentence_of_tokens
-from index.reader import LOWER, QUESTION_TOKENS, joined, run, scores, states_of
+from index.reader import QUESTION_TOKENS, joined, run, scores, states_of, upper_half
 from index.split import passages as split
 from index.types import Passage
 from index.vectors import Encoding
 
 RANK = 32
+MEASURED = 8
+"""Questions that are measured at once."""
+TOLD = 50
+"""Steps between two looks at the loss."""
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """How to teach. ``both`` is the share of answerable questions that are read with a passage
-    that answers; the other passage is of the same text for ``own`` of them. Rates are peaks."""
+    """How to teach. Each of ``batch`` questions is read with ``pages`` passages; ``both`` is the
+    share of answerable ones for which the first of them answers; the next is of the same text
+    for ``own`` of them. ``whole``: all weights are trained, not low-rank changes. Rates are
+    peaks; so is ``whole_rate``, that of the encoder's own weights."""
 
     minutes: float = 45.0
     steps: int = 0
     batch: int = 10
+    pages: int = 2
+    whole: bool = False
     rate: float = 6e-4
+    whole_rate: float = 1e-4
     head_rate: float = 1e-3
     both: float = 0.9
     own: float = 0.7
@@ -66,6 +75,7 @@ class Page:
 
     passage: Passage
     encoding: Encoding
+    states: torch.Tensor
     sentences: NDArray[np.int64]
     text: int
 
@@ -75,6 +85,7 @@ class Asked:
     """A question with its encoding; by page, which sentences answer and the tokens that do."""
 
     encoding: Encoding
+    states: torch.Tensor
     text: int
     right: dict[int, tuple[NDArray[np.bool_], tuple[int, int] | None]]
 
@@ -97,22 +108,21 @@ class LowRank(nn.Module):
 class Pupil(nn.Module):
     """The encoder's upper layers, to be changed, and the reader's heads."""
 
-    def __init__(self, layers: nn.ModuleList, size: int, dropout: float) -> None:
+    def __init__(self, layers: nn.ModuleList, size: int, dropout: float, *, whole: bool) -> None:
         super().__init__()
-        self.layers = layers
+        self.whole = whole
+        self.layers = layers.float() if whole else layers
         for module in layers.modules():
-            if isinstance(module, nn.Dropout):  # slow in bfloat16; the changes have their own
-                module.p = 0.0
-        for name, module in list(layers.named_modules()):
-            if isinstance(module, nn.Linear):
-                parent = layers.get_submodule(name.rpartition(".")[0])
-                setattr(parent, name.rpartition(".")[2], LowRank(module, RANK, dropout))
-        for parameter in layers.parameters():
-            parameter.requires_grad_(False)
-        for module in layers.modules():
-            if isinstance(module, LowRank):
-                module.a.requires_grad_(True)
-                module.b.requires_grad_(True)
+            if isinstance(module, nn.Dropout):
+                # Slow in bfloat16 on processors; low-rank changes have their own.
+                module.p = dropout if whole else 0.0
+        if not whole:
+            for name, module in list(layers.named_modules()):
+                if isinstance(module, nn.Linear):
+                    parent = layers.get_submodule(name.rpartition(".")[0])
+                    setattr(parent, name.rpartition(".")[2], LowRank(module, RANK, dropout))
+        for name, parameter in layers.named_parameters():
+            parameter.requires_grad_(whole or name.endswith((".a", ".b")))
         self.heads = nn.ParameterDict(
             {
                 "null": nn.Parameter(torch.zeros(size)),
@@ -126,37 +136,35 @@ class Pupil(nn.Module):
         )
 
     def forward(
-        self, pairs: Sequence[tuple[Encoding, Page]]
+        self, pairs: Sequence[tuple[Asked, Page]]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Sentence scores (see index.reader.scores), scores of tokens to begin and to end the
         answer, (pairs, tokens, 2), which only help to learn, and where each token is."""
         x, mask, where = joined(
-            [states_of(question)[:QUESTION_TOKENS] for question, _ in pairs],
-            [states_of(page.encoding) for _, page in pairs],
+            [question.states[:QUESTION_TOKENS] for question, _ in pairs],
+            [page.states for _, page in pairs],
             [page.sentences for _, page in pairs],
             dict(self.begin),
         )
         count = max(1, *(int(page.sentences.max(initial=-1)) + 1 for _, page in pairs))
-        states = run(self.layers, x, mask)
+        # The layers alone: low-rank ones are in bfloat16 already, and scores must not be.
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.whole):
+            states = run(self.layers, x, mask)
         found = scores(states, where, count, dict(self.heads))
         return found, states[:, 1:] @ self.heads["span"], where
 
-    def go_on_from(self, file: Path) -> None:
-        """Take up what an earlier run saved."""
-        from safetensors.torch import load_file
-
-        held = load_file(file)
+    def go_on_from(self, held: dict[str, torch.Tensor]) -> None:
+        """Take up what an earlier run saved, as far as it is this one's to change."""
         with torch.no_grad():
             for name, mine in self.named().items():
-                mine.copy_(held[name])
+                if name in held:
+                    mine.copy_(held[name])
 
     def named(self) -> dict[str, nn.Parameter]:
         """All that is taught, by the name that it is saved under."""
-        found = {**self.heads, **self.begin}
-        for name, module in self.layers.named_modules():
-            if isinstance(module, LowRank):
-                found |= {f"{name}.weight.a": module.a, f"{name}.weight.b": module.b}
-        return found
+        taught = {n: p for n, p in self.layers.named_parameters() if p.requires_grad}
+        low = {f"{n[:-2]}.weight{n[-2:]}": p for n, p in taught.items() if n.endswith((".a", ".b"))}
+        return {**self.heads, **self.begin, **(low or taught)}
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The same in float16, as index.reader.Reader loads it."""
@@ -185,16 +193,18 @@ def material(
         parts, encoder.encode([p.text for _, p in parts]), strict=True
     ):
         of = sentence_of_tokens(passage, encoding)
-        pages.append(Page(passage, light(encoding), of, number))
+        pages.append(Page(passage, light(encoding), on_device(encoding), of, number))
     texts_asked = list(dict.fromkeys(row["question"] for _, row in questions))
     encoded = encoder.encode(texts_asked, question=True)  # of a text and its translation once
     known = dict(zip(texts_asked, map(light, encoded), strict=True))
+    states = {text: on_device(encoding) for text, encoding in known.items()}
     asked = []
     for number, row in questions:
         right = {p: answers_on(pages[p], row) for p in of_text[number]}
         right = {p: (here, span) for p, (here, span) in right.items() if here.any()}
         if not row["answers"] or right:
-            asked.append(Asked(known[row["question"]], number, right))
+            encoding = known[row["question"]]
+            asked.append(Asked(encoding, states[row["question"]], number, right))
     if not asked:
         raise InputError(f"no sentence holds any answer in {', '.join(map(str, folders))}")
     return pages, asked
@@ -203,6 +213,11 @@ def material(
 def light(encoding: Encoding) -> Encoding:
     """Without its token vectors, which the reader has no use for and which fill the memory."""
     return replace(encoding, tokens=encoding.tokens[:0])
+
+
+def on_device(encoding: Encoding) -> torch.Tensor:
+    """The states half-way up, (tokens, dimension), where they are taught on."""
+    return states_of(encoding).half().to(DEVICE)
 
 
 def answers_on(page: Page, row: dict[str, Any]) -> tuple[NDArray[np.bool_], tuple[int, int] | None]:
@@ -237,8 +252,8 @@ def same_story(pages: Sequence[Page], a: int, b: int) -> bool:
 
 def examples(
     pages: Sequence[Page], asked: Sequence[Asked], recipe: Recipe, rng: random.Random
-) -> Iterator[list[tuple[Asked, tuple[int, int]]]]:
-    """Yield batches of questions with two pages to read, of about one length, for ever."""
+) -> Iterator[list[tuple[Asked, tuple[int, ...]]]]:
+    """Yield batches of questions with pages to read, of about one length, for ever."""
     near = lookalikes(pages, asked, recipe.hard)
     of_text: dict[int, list[int]] = {}
     for number, page in enumerate(pages):
@@ -262,12 +277,12 @@ def examples(
                 rng.shuffle(foreign)
                 some = (wrong, foreign) if rng.random() < recipe.own else (foreign, wrong)
                 pool = [*some[1], *some[0]] or list(own)
-                first = pool.pop()
+                read = []
                 if question.right and rng.random() < recipe.both:
-                    pair = (rng.choice(list(question.right)), first)
-                else:
-                    pair = (first, pool.pop() if pool else first)
-                chosen.append((question, pair))
+                    read.append(rng.choice(list(question.right)))
+                while len(read) < recipe.pages:
+                    read.append(pool.pop() if pool else read[-1])
+                chosen.append((question, tuple(read)))
             chosen.sort(key=lambda c: max(len(pages[p].encoding.offsets) for p in c[1]))
             batches = [chosen[b : b + recipe.batch] for b in range(0, len(chosen), recipe.batch)]
             rng.shuffle(batches)
@@ -277,13 +292,13 @@ def examples(
 def loss_of(
     pupil: Pupil,
     pages: Sequence[Page],
-    batch: Sequence[tuple[Asked, tuple[int, int]]],
+    batch: Sequence[tuple[Asked, tuple[int, ...]]],
     recipe: Recipe,
 ) -> torch.Tensor:
     """Cross-entropy of the sentences that answer and "none", and of the answer's two ends."""
-    flat = [(asked, page) for asked, pair in batch for page in pair]
-    found, spans, where = pupil([(asked.encoding, pages[page]) for asked, page in flat])
-    right = torch.zeros_like(found, dtype=torch.bool)
+    flat = [(asked, page) for asked, read in batch for page in read]
+    found, spans, where = pupil([(asked, pages[page]) for asked, page in flat])
+    right = torch.zeros(found.shape, dtype=torch.bool)
     ends, rows = [], []
     for i, (asked, page) in enumerate(flat):
         here, tokens = asked.right.get(page, (None, None))
@@ -294,16 +309,16 @@ def loss_of(
             first = min(len(asked.encoding.offsets), QUESTION_TOKENS)
             ends.append((first + tokens[0], first + tokens[1]))
             rows.append(i)
-    right &= found > -torch.inf  # a sentence that the window cut off
+    right = right.to(found.device) & (found > -torch.inf)  # a sentence may be cut off
     found, right = found.view(len(batch), -1), right.view(len(batch), -1)
-    none = torch.zeros(len(batch), 1)
+    none = torch.zeros(len(batch), 1, device=found.device)
     logits = torch.cat([none, found], 1)
     right = torch.cat([~right.any(1, keepdim=True), right], 1)
     among = logits.masked_fill(~right, -torch.inf)
     loss = (logits.logsumexp(1) - among.logsumexp(1)).mean()
     if rows:
         marks = spans[rows].masked_fill((where[rows] < 0).unsqueeze(-1), -1e4)
-        target = torch.tensor(ends)
+        target = torch.tensor(ends, device=found.device)
         loss = loss + recipe.span_weight * (
             functional.cross_entropy(marks[..., 0], target[:, 0])
             + functional.cross_entropy(marks[..., 1], target[:, 1])
@@ -322,15 +337,19 @@ def measured(pupil: Pupil, pages: Sequence[Page], asked: Sequence[Asked]) -> dic
     first: list[bool] = []
     best: list[float] = []
     known: list[bool] = []
-    for question in asked:
-        own = of_text[question.text]
-        found, _, _ = pupil([(question.encoding, pages[p]) for p in own])
-        row, sentence = divmod(int(found.argmax()), found.shape[1])
-        best.append(float(found.max()))
-        known.append(bool(question.right))
-        if question.right:
-            here = question.right.get(own[row])
-            first.append(bool(here is not None and here[0][sentence]))
+    for start in range(0, len(asked), MEASURED):
+        some = asked[start : start + MEASURED]
+        flat = [(question, pages[p]) for question in some for p in of_text[question.text]]
+        all_found = iter(pupil(flat)[0].cpu())
+        for question in some:
+            own = of_text[question.text]
+            found = torch.stack([next(all_found) for _ in own])
+            row, sentence = divmod(int(found.argmax()), found.shape[1])
+            best.append(float(found.max()))
+            known.append(bool(question.right))
+            if question.right:
+                here = question.right.get(own[row])
+                first.append(bool(here is not None and here[0][sentence]))
     pupil.train()
     return {
         "answering sentence first": float(np.mean(first)),
@@ -354,9 +373,10 @@ def teach(
     on, at the end and every ``every`` seconds.
 
     Raises:
-        InputError: ``out`` is a folder, or the folders are not such as ``material`` needs.
+        InputError: ``out`` is a folder, the folders are not such as ``material`` needs, or the
+            loss is no number any more.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import load_file, save_file
 
     if out.is_dir():
         raise InputError(f"{out} is a folder")
@@ -366,19 +386,21 @@ def teach(
     torch.manual_seed(recipe.seed)
     pages, asked = material(folders, encoder)
     unseen = material(test, encoder) if test else None
-    layers = copy.deepcopy(encoder.network.encoder.layer[LOWER:])
-    pupil = Pupil(layers, encoder.dimension, recipe.dropout).train()
-    if resume is not None:
-        pupil.go_on_from(resume)
-    low = [p for n, p in pupil.named_parameters() if p.requires_grad and n.endswith((".a", ".b"))]
+    held = load_file(resume) if resume else {}
+    layers = upper_half(encoder.network.encoder.layer, held if recipe.whole else {})
+    pupil = Pupil(layers, encoder.dimension, recipe.dropout, whole=recipe.whole).train()
+    pupil.go_on_from(held)
+    pupil.to(DEVICE)
+    changed = [p for p in pupil.layers.parameters() if p.requires_grad]
     rest = [*pupil.heads.values(), *pupil.begin.values()]
+    rate = recipe.whole_rate if recipe.whole else recipe.rate
     optimizer = torch.optim.AdamW(
-        [{"params": low, "lr": recipe.rate}, {"params": rest, "lr": recipe.head_rate}],
+        [{"params": changed, "lr": rate}, {"params": rest, "lr": recipe.head_rate}],
         weight_decay=0.01,
     )
     peaks = [group["lr"] for group in optimizer.param_groups]
     stream = examples(pages, asked, recipe, rng)
-    losses: list[float] = []
+    losses: list[torch.Tensor] = []  # read now and then: a GPU need not wait for us
     began = told = time.monotonic()
     bar = tqdm(total=100, unit="%", disable=None, desc="reading")
     while True:
@@ -390,17 +412,20 @@ def teach(
             group["lr"] = peak * min((done + 1e-3) / 0.05, 1.0) * (1 - done)
         loss = loss_of(pupil, pages, next(stream), recipe)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_([*low, *rest], 1.0)
+        nn.utils.clip_grad_norm_([*changed, *rest], 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(loss.detach()))
+        losses.append(loss.detach())
+        if len(losses) % TOLD == 0:
+            recent = float(torch.stack(losses[-TOLD:]).mean())
+            if not np.isfinite(recent):
+                raise InputError("the loss is no number any more: try a lower --rate")
+            bar.set_postfix(loss=f"{recent:.3f}", refresh=False)
         bar.update(int(done * 100) - bar.n)
-        bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
         if every and unseen and time.monotonic() - told > every:
             report = {k: round(v, 3) for k, v in measured(pupil, *unseen).items()}
-            line = (
-                f"step {len(losses)}, {passed:.0f} s, loss {np.mean(losses[-100:]):.3f}, {report}"
-            )
+            recent = float(torch.stack(losses[-TOLD:]).mean())
+            line = f"step {len(losses)}, {passed:.0f} s, loss {recent:.3f}, {report}"
             tqdm.write(line, file=sys.stderr)
             save_file(pupil.weights(), out)
             told = time.monotonic()
@@ -409,7 +434,7 @@ def teach(
     if unseen:
         report = {k: round(v, 3) for k, v in measured(pupil, *unseen).items()}
         tqdm.write(f"held out: {report}", file=sys.stderr)
-    return losses
+    return torch.stack(losses).tolist()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -424,6 +449,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--resume", type=Path, help="go on from this earlier --out")
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--rate", type=float, default=1.0, help="times the usual rates")
+    parser.add_argument("--whole", action="store_true", help="train all weights of the layers")
+    parser.add_argument("--batch", type=int, default=Recipe().batch, help="questions at a time")
+    parser.add_argument("--pages", type=int, default=Recipe().pages, help="passages a question")
     args = parser.parse_args(arguments)
     encoder = SentenceTransformerEncoder(args.encoder, halfway=True)
     try:
@@ -435,7 +463,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             resume=args.resume,
             recipe=Recipe(
                 minutes=args.minutes,
+                batch=args.batch,
+                pages=args.pages,
+                whole=args.whole,
                 rate=Recipe().rate * args.rate,
+                whole_rate=Recipe().whole_rate * args.rate,
                 head_rate=Recipe().head_rate * args.rate,
             ),
             every=400,
