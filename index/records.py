@@ -355,8 +355,9 @@ def write_state(db: sqlite3.Connection, state: State) -> None:
 
 def damaged(file: str, what: object) -> DamageError:
     folder = os.path.dirname(file)
+    why = " ".join(str(what).split())  # SQLite quotes whole statements
     return DamageError(
-        f"{file} is damaged ({what}): beleg check --index {folder} --repair  mends it"
+        f"{file} is damaged ({why}): beleg check --index {folder} --repair  mends it"
     )
 
 
@@ -375,6 +376,8 @@ def told(file: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _line(file, error) from error
+    except UnicodeDecodeError as error:  # of a message of SQLite's that quotes the file, say
+        raise damaged(file, "what it holds cannot be read") from error
 
 
 def _line(file: str, error: sqlite3.Error) -> BelegError:

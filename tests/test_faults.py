@@ -36,6 +36,19 @@ def index(tmp_path: Path) -> Path:
     return tmp_path / "index"
 
 
+@pytest.mark.parametrize("byte", [b'"\xc5', b'\n"', b"["])
+def test_a_damaged_schema_is_told_in_one_line(index: Path, byte: bytes) -> None:
+    """SQLite's message quotes the statement, lines, flaws and all."""
+    file = index / FILE
+    data = file.read_bytes()
+    at = data.index(b"CREATE TABLE documents")
+    at = data.index(b"hash TEXT", at) - 1
+    file.write_bytes(data[:at] + byte + data[at + len(byte) :])
+    with pytest.raises(InputError, match="--repair") as said:
+        PassageIndex(index, encoder=ENCODER)
+    assert "\n" not in str(said.value)
+
+
 @pytest.mark.parametrize("share", [0, 0.1, 0.5, 1, 1.1, 1.2, 3])
 def test_where_a_file_may_not_grow_the_old_state_answers(index: Path, share: float) -> None:
     size = (index / FILE).stat().st_size

@@ -168,7 +168,9 @@ class Pupil(nn.Module):
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The same in float16, as index.reader.Reader loads it."""
-        return {k: v.detach().to(torch.float16).contiguous() for k, v in self.named().items()}
+        return {
+            k: v.detach().to("cpu", torch.float16).contiguous() for k, v in self.named().items()
+        }
 
 
 def material(
