@@ -141,15 +141,22 @@ def joined(
 
     size = max(len(q) + len(p) for q, p in zip(questions, passages, strict=True)) + 1
     size = -(-size // STEP) * STEP
-    mask = torch.zeros(len(passages), size, dtype=torch.bool)
     where = torch.full((len(passages), size - 1), -1)
+    kinds = torch.full((len(passages), size), len(begin))  # that of padding
+    kinds[:, 0] = 0
+    none = questions[0].new_zeros(1, questions[0].shape[1])
     rows = []
     for i, (q, p, of) in enumerate(zip(questions, passages, sentences, strict=True)):
-        rows.append(torch.cat([begin["none"][None], q + begin["question"], p + begin["passage"]]))
-        mask[i, : len(rows[-1])] = True
+        rows.append(torch.cat([none, q, p]))
+        kinds[i, 1 : 1 + len(q)] = 1
+        kinds[i, 1 + len(q) : len(rows[-1])] = 2
         where[i, len(q) : len(q) + len(p)] = torch.from_numpy(of)
-    x = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    mask = kinds < len(begin)
+    x = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).float()
     x = torch.nn.functional.pad(x, (0, 0, 0, size - x.shape[1]))
+    table = torch.stack([begin["none"], begin["question"], begin["passage"]])
+    kind = torch.nn.functional.one_hot(kinds.to(x.device), len(begin) + 1)[..., :-1]
+    x = x + kind.to(x.dtype) @ table
     return x, mask.to(x.device), where.to(x.device)
 
 
