@@ -240,11 +240,19 @@ def answers_on(page: Page, row: dict[str, Any]) -> tuple[NDArray[np.bool_], tupl
 
 def lookalikes(pages: Sequence[Page], asked: Sequence[Asked], k: int) -> NDArray[np.int64]:
     """For each question the ``k`` pages nearest to it, (questions, k)."""
-    vectors = np.stack([page.encoding.vector for page in pages])
+    vectors = torch.from_numpy(np.stack([page.encoding.vector for page in pages])).to(DEVICE)
+    k = min(k, len(pages))
     found = [
-        np.argpartition(-(vectors @ a.encoding.vector), min(k, len(pages) - 1))[:k] for a in asked
+        (
+            torch.from_numpy(np.stack([a.encoding.vector for a in asked[i : i + 1024]])).to(DEVICE)
+            @ vectors.T
+        )
+        .topk(k, sorted=False)
+        .indices.cpu()
+        .numpy()
+        for i in range(0, len(asked), 1024)
     ]
-    return np.stack(found)
+    return np.concatenate(found)
 
 
 def same_story(pages: Sequence[Page], a: int, b: int) -> bool:
