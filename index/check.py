@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from index.carve import carve
 from index.database import Database, read_count, replace, write_count
 from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
 from index.errors import DamageError, InputError, MismatchError, ModelError
-from index.records import SCHEMA, Part, Snapshot, total
+from index.records import SCHEMA, TABLES, Part, Snapshot, total
 from index.store import PassageIndex, check_empty
 from index.types import Document
 
@@ -30,6 +32,7 @@ WORK = "repair.new"
 """The folder of an index in the making."""
 GAP = 5_000_000
 """The most numbers that are tried between those that can be listed."""
+LAYOUT = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
 BATCH = 500
 """So many documents are copied at a time."""
 
@@ -187,11 +190,21 @@ def _inner_problems(snapshot: Snapshot) -> Iterator[str]:
         except DamageError as error:
             yield str(error)
     try:
+        if list(snapshot.rows(LAYOUT)) != _layout():  # by which a vacuum would make the tables
+            yield str(snapshot.damaged("its tables are not those of an index"))
         for (line,) in snapshot.rows("PRAGMA integrity_check(5)"):
             if line != "ok":
                 yield str(snapshot.damaged(" ".join(str(line).split())))
     except DamageError as error:
         yield str(error)
+
+
+@cache
+def _layout() -> list[tuple[str, ...]]:
+    """What LAYOUT gives of an index that is whole."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(TABLES)
+        return list(db.execute(LAYOUT))
 
 
 def _numbers(snapshot: Snapshot, table: str, column: str) -> list[int]:

@@ -338,7 +338,7 @@ def replace(folder: Path, work: Path) -> None:
                 target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 if list(source.execute(STATE)) == list(target.execute(STATE)):
                     return
-    except (sqlite3.Error, TimeoutError):
+    except (sqlite3.Error, UnicodeDecodeError, TimeoutError):
         pass
     clear(file, only_beside=True)
     try:

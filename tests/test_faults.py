@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from index.check import check, repair
 from index.errors import InputError
 from index.store import FILE, PassageIndex
 from tests.faults import ENCODER, TEXTS, Damage, documents, full_trial, held, kill_trial, text
@@ -47,6 +48,17 @@ def test_a_damaged_schema_is_told_in_one_line(index: Path, byte: bytes) -> None:
     with pytest.raises(InputError, match="--repair") as said:
         PassageIndex(index, encoder=ENCODER)
     assert "\n" not in str(said.value)
+
+
+def test_a_table_of_another_name_is_mended_before_sqlite_makes_it_so(index: Path) -> None:
+    """SQLite reads by the name it has noted, and writes anew by that in the statement."""
+    file = index / FILE
+    data = file.read_bytes()
+    assert data.count(b"CREATE TABLE texts") == 1
+    file.write_bytes(data.replace(b"CREATE TABLE texts", b"CREATE TABLE tents"))
+    assert repair(index, encoder=ENCODER).problems
+    assert not check(index, encoder=ENCODER).problems
+    assert len(held(PassageIndex(index, encoder=ENCODER))) == TEXTS
 
 
 @pytest.mark.parametrize("share", [0, 0.1, 0.5, 1, 1.1, 1.2, 3])

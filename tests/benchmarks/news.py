@@ -35,6 +35,8 @@ def rows(window: dict[str, Any], asked: str, text: str, sentences: list[str]) ->
             if not holding:
                 continue
             row |= {"answers": [answer], "sentence": holding[0]}
+        else:
+            row |= {"answers": [], "answerable": False}
         found.append(json.dumps(row, ensure_ascii=False))
     return found
 
