@@ -22,9 +22,12 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from index.dense import DenseIndex
+from index.fuse import top
 from index.keywords import KeywordIndex, Postings
 from index.large import GROWN, Large
-from index.lexical import Compounds, terms, words
+from index.lexical import Compounds, question_words, terms, words
+from index.place import Candidates
+from index.place import Snapshot as AnySnapshot
 from index.records import Part, Record, Snapshot, State, total
 from index.types import Document, Passage, Span
 from index.vectors import FloatMatrix
@@ -52,7 +55,7 @@ class Library:
             RECENT, getsizeof=lambda document: len(document.text)
         )
 
-    def get(self, snapshot: Snapshot, incarnation: str, number: int) -> Document:
+    def get(self, snapshot: AnySnapshot, incarnation: str, number: int) -> Document:
         key = (incarnation, number)
         with self._lock:
             held = self._in_use.get(key)
@@ -413,6 +416,21 @@ class View:
         part = self.snapshot.part(number, document)
         return part.passage(self.document(document), row)
 
+    def words(self, question: str, language: str) -> list[dict[str, float]]:
+        """The terms that stand for each word of a question (see lexical.question_words)."""
+        return question_words(question, language, self.languages, self.compounds)
+
+    def candidates(
+        self, vector: NDArray[np.float32], words: Sequence[Mapping[str, float]], k: int
+    ) -> Candidates:
+        """What lies next to a vector or holds the words: ``k`` or more, if there are."""
+        held = self.searchable
+        lexical = self.keywords.scores(words)
+        near = held.nearest(vector, k, self.snapshot)
+        rows = np.unique(np.concatenate([near, top(lexical, k)]))
+        own, inner = held.cosines(rows, vector, self.snapshot)
+        return Candidates(rows, own, inner, lexical[rows], held.languages_of(rows))
+
     def vector(self, passage: Passage) -> NDArray[np.float32]:
         """The unit vector of one of this view's passages."""
         segment, at = self.searchable.locate(passage.row)
@@ -446,14 +464,14 @@ class View:
         numbers = [
             record.id
             for record in self.snapshot.records()
-            if (self.chosen is None or record.id in self.chosen) and _passes(record, where)
+            if (self.chosen is None or record.id in self.chosen) and passes(record, where)
         ]
         pairs = zip(self.searchable.segments, self.searchable.alive, strict=True)
         alive = [mask & np.isin(segment.documents, numbers) for segment, mask in pairs]
         return replace(self, searchable=self.searchable.only(alive), chosen=tuple(numbers))
 
 
-def _passes(record: Record, where: Mapping[str, Any]) -> bool:
+def passes(record: Record, where: Mapping[str, Any]) -> bool:
     metadata = json.loads(record.metadata) if where else {}
     for key, wanted in where.items():
         if key in metadata:

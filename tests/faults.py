@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from index import large, store, view
+from index import large, local, view
 from index.check import check, repair
 from index.errors import BelegError, InputError
 from index.language import detect_language
@@ -72,10 +72,10 @@ def held(index: PassageIndex) -> Texts:
 def shrunk() -> Iterator[None]:
     """Let an index of few passages count as a large one."""
     before = view.LARGE, view.REST
-    for module in (store, view):
+    for module in (local, view):
         module.LARGE, module.REST = 30, 6  # type: ignore[attr-defined]
     yield
-    for module in (store, view):
+    for module in (local, view):
         module.LARGE, module.REST = before  # type: ignore[attr-defined]
 
 
