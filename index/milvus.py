@@ -2,8 +2,8 @@
 
 Milvus has no transactions, so a change becomes visible by one row, the state: documents with
 higher numbers than it names are not there yet, those that it calls gone are not there any more.
-What was gone for a while is deleted by the next writer, and so is what a killed one left. One
-writer at a time holds a lease, which ends by itself.
+What was gone for a while is deleted by the next writer, and what a killed one left is undone.
+One writer at a time holds a lease, which it renews; who says nothing for long has lost it.
 
 Terms are kept as digests: so each analyzer leaves them as they are, in a server and in the
 engine in a folder (milvus-lite) alike.
@@ -19,8 +19,9 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
@@ -31,21 +32,27 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from index import lock
+from index import keywords, lock
 from index.errors import InputError
 from index.records import Record, State
-from index.served import Among, Row
+from index.served import Among, New, Row
 
 NAME = "beleg"
 """What the collections' names begin with, if the address says nothing else (``…#name``)."""
 PATIENCE = 10
 """So many seconds a connection may take to come about."""
-LEASE = 120.0
+LEASE = 20.0
 """So many seconds a writer may say nothing before another one takes over."""
+SETTLE = 0.5
+"""So many seconds two writers that begin at once have to see which of them was the last."""
 GRACE = 60.0
 """So many seconds a question may go on reading what has been removed."""
-CHUNK = 1_000
+CHUNK = 500
 """So many rows are asked for, or written, at a time."""
+PIECE = 60_000
+"""So many letters of a value are in one row."""
+TRIES = 5
+"""So often a value is read again that was changed meanwhile."""
 TEXT = 16_000
 """So many characters of a document's text are in one row: Milvus takes 65,535 bytes."""
 TERMS = 3_600
@@ -53,8 +60,14 @@ TERMS = 3_600
 DIGEST = "\ue000"
 """Stands before a term's digest where the term itself is not known any more."""
 WIDEST = 65_535
+MANY = 4_096
+"""A document's labels; Milvus takes no more."""
+TABLES = ("documents", "passages", "sentences", "values")
 
 T = TypeVar("T")
+
+_live: set[str] = set()
+"""The leases that writers of this process hold."""
 
 
 class Milvus:
@@ -96,6 +109,8 @@ class Milvus:
             logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
         self._exclusive = threading.RLock()
         self._lease = ""
+        self._parts: dict[str, list[str]] = {}
+        """The rows that a long value was last seen in."""
 
     @cached_property
     def _client(self) -> Any:
@@ -130,34 +145,39 @@ class Milvus:
     def exists(self) -> bool:
         if self.folder is not None and not self.folder.exists():
             return False
-        if not self.call("has_collection", "values"):
+        if not all(self.call("has_collection", table) for table in TABLES):
             return False
-        self._load()
+        for table in TABLES:
+            self.call("load_collection", table)
         return self.value("state") is not None
 
-    def _load(self) -> None:
-        for table in ("values", "documents", "passages", "sentences"):
-            self.call("load_collection", table)
-
     def create(self, made: Mapping[str, str], state: State) -> None:
+        """What another one has made, or a killed one has begun, is taken as it is."""
         from pymilvus import DataType, Function, FunctionType
 
         number, words, vector = DataType.INT64, DataType.VARCHAR, DataType.FLOAT_VECTOR
         dimension = int(made["dimension"])
+        exact = self.folder is not None
 
-        def table(name: str, key: str, kind: Any, numbers: str, texts: str, size: int) -> Any:
+        def table(name: str, key: str, numbers: str, texts: str, size: int) -> None:
             schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
-            length = {"max_length": 128} if kind is words else {}
-            schema.add_field(key, kind, is_primary=True, **length)
+            indexes = self._client.prepare_index_params()
+            if key == "id":
+                schema.add_field(key, number, is_primary=True)
+            else:
+                schema.add_field(key, words, is_primary=True, max_length=128)
             for field in numbers.split():
                 schema.add_field(field, number)
             for field in texts.split():
                 schema.add_field(field, words, max_length=WIDEST)
             schema.add_field("vector", vector, dim=size)  # no collection goes without one
-            indexes = self._client.prepare_index_params()
-            exact = size == 2 or self.folder is not None
-            index = "FLAT" if exact else "AUTOINDEX"
-            indexes.add_index("vector", index_type=index, metric_type="IP")
+            kind = "FLAT" if exact or size == 2 else "AUTOINDEX"
+            indexes.add_index("vector", index_type=kind, metric_type="IP")
+            if name != "values":
+                options = {"element_type": words, "max_capacity": MANY, "max_length": 32}
+                schema.add_field("labels", DataType.ARRAY, **options)
+                if not exact:
+                    indexes.add_index("labels", index_type="INVERTED")
             if name == "passages":
                 schema.add_field("terms", words, max_length=WIDEST, enable_analyzer=True)
                 schema.add_field("bm25", DataType.SPARSE_FLOAT_VECTOR)
@@ -166,36 +186,64 @@ class Milvus:
                     "bm25",
                     index_type="SPARSE_INVERTED_INDEX",
                     metric_type="BM25",
-                    params={"bm25_k1": 1.2, "bm25_b": 0.75},
+                    params={"bm25_k1": keywords.K1, "bm25_b": keywords.B},
                 )
-            self.call(
-                "create_collection",
-                name,
-                schema=schema,
-                index_params=indexes,
-                consistency_level="Strong",
-            )
+            if not self.call("has_collection", name):
+                self.call("create_collection", name, schema=schema, consistency_level="Strong")
+            self.call("create_index", name, index_params=indexes)
+            self.call("load_collection", name)
 
-        with self.told():
-            table("documents", "id", number, "", "key source path raw hash record", 2)
-            table(
-                *("passages", "id", number, "document start end length"),
-                *("spans seal seal_too language", dimension),
-            )
-            table("sentences", "id", number, "document passage place", "", dimension)
-            table("values", "name", words, "number", "text", 2)
-        self._load()
-        self.set_value("manifest", json.dumps(dict(made)))
-        self.set_value("state", json.dumps([list(state), []]))
+        tables = [
+            ("documents", "id", "", "key source path raw hash record", 2),
+            (
+                "passages",
+                "id",
+                "document start end length",
+                "spans seal seal_too language",
+                dimension,
+            ),
+            ("sentences", "id", "document passage place", "", dimension),
+            ("values", "name", "number", "text", 2),
+        ]
+        with self.told(), ThreadPoolExecutor(len(tables)) as pool:
+            list(pool.map(lambda one: table(*one), tables))
+        with self._leased():
+            if self.value("state") is None:
+                self.set_value("manifest", dict(made))
+                self.set_value("state", {"state": list(state), "gone": [], "languages": {}})
 
     def value(self, name: str) -> Any:
-        for row in self.call("get", "values", ids=[name]):
-            return json.loads(row["text"])
-        return None
+        """What was set under a name, or None."""
+        for _ in range(TRIES):
+            found = self.call("get", "values", ids=[name])
+            if not found:
+                return None
+            held = json.loads(found[0]["text"])
+            parts = self._parts[name] = held["parts"]
+            if not parts:
+                return held["value"]
+            rows = self.call("get", "values", ids=parts)
+            texts = {row["name"]: row["text"] for row in rows}
+            if len(texts) == len(parts):
+                return json.loads("".join(texts[part] for part in parts))
+        raise self.busy("others")
 
-    def set_value(self, name: str, text: str) -> None:
-        row = {"name": name, "number": 0, "text": text, "vector": [0.0, 0.0]}
-        self.call("upsert", "values", [row])
+    def set_value(self, name: str, value: Any) -> None:
+        """Put a value in the place of what was there, in one step, however long it is."""
+        text, parts, old = json.dumps(value), list[str](), self._parts.get(name, [])
+        if len(text) > PIECE:
+            pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)]
+            parts = [f"{name}/{uuid.uuid4().hex}/{i}" for i in range(len(pieces))]
+            self._put(zip(parts, pieces, strict=True))
+            value = None
+        self._put([(name, json.dumps({"parts": parts, "value": value}))])
+        self._parts[name] = parts
+        if old:
+            self.call("delete", "values", ids=old)
+
+    def _put(self, texts: Iterable[tuple[str, str]]) -> None:
+        rows = [{"name": n, "number": 0, "text": t, "vector": [0.0, 0.0]} for n, t in texts]
+        self.call("upsert", "values", rows)
 
     def reading(self) -> MilvusSession:
         return MilvusSession(self)
@@ -208,72 +256,116 @@ class Milvus:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        if not self._exclusive.acquire(timeout=lock.WAIT):
-            raise self._busy("another thread of this process")
-        token = uuid.uuid4().hex
-        try:
-            self._take(token)
+        with self._leased():
             self._sweep()
             yield
+
+    @contextmanager
+    def _leased(self) -> Iterator[None]:
+        if not self._exclusive.acquire(timeout=lock.WAIT):
+            raise self.busy("another thread of this process")
+        token, done = uuid.uuid4().hex, threading.Event()
+        _live.add(token)
+        beat = threading.Thread(target=self._beat, args=(token, done), daemon=True)
+        try:
+            self._take(token)
+            self._lease = token
+            beat.start()
+            yield
         finally:
+            done.set()
             if self._lease == token:
+                beat.join()
                 self._lease = ""
-                self.call("delete", "values", ids=["lease"])
+                with suppress(InputError):  # then it ends by itself
+                    if self._holder() == token:
+                        self.call("delete", "values", ids=["lease"])
+            _live.discard(token)
             self._exclusive.release()
 
-    def _busy(self, who: str) -> InputError:
+    def busy(self, who: str) -> InputError:
         return InputError(
             f"the index in {self.address} is being changed by {who}: waited {lock.WAIT:g}"
             " seconds, try again when that is done"
         )
 
     def _take(self, token: str) -> None:
-        deadline = time.monotonic() + lock.WAIT
+        """Get the lease: when it is free, or has not been renewed for as long as it lasts, by
+        this machine's clock alone."""
+        began = since = time.monotonic()
+        seen = None
         while True:
             held = self.value("lease")
-            if held is None or held["until"] < time.time():
+            if held != seen:
+                seen, since = held, time.monotonic()
+            # Only one process at a time may open a folder.
+            left = held and self.folder is not None and held["token"] not in _live
+            if held is None or left or time.monotonic() - since > LEASE:
                 self._renew(token)
-                time.sleep(0.05)  # two may have seen that it was free: the last one has it
-                if self.value("lease")["token"] == token:
-                    self._lease = token
+                time.sleep(SETTLE if self.folder is None else 0.05)
+                if self._holder() == token:
                     return
-            elif time.monotonic() > deadline:
-                raise self._busy(held["who"])
+            elif time.monotonic() - began > lock.WAIT:
+                raise self.busy(held["who"])
             time.sleep(0.1)
+
+    def _holder(self) -> str:
+        held = self.value("lease")
+        return str(held["token"]) if held else ""
 
     def _renew(self, token: str) -> None:
         who = f"process {os.getpid()} on {socket.gethostname()}"
-        lease = {"token": token, "who": who, "until": time.time() + LEASE}
-        self.set_value("lease", json.dumps(lease))
+        self.set_value("lease", {"token": token, "who": who, "beat": uuid.uuid4().hex})
+
+    def _beat(self, token: str, done: threading.Event) -> None:
+        with suppress(InputError):
+            while not done.wait(LEASE / 4) and self._holder() == token:
+                self._renew(token)
 
     def check_lease(self) -> None:
-        held = self.value("lease")
-        if held is None or held["token"] != self._lease:
+        if self._holder() != self._lease:
             raise InputError(
                 f"the index in {self.address} was not changed: another writer took over, as this"
                 f" one said nothing for {LEASE:g} seconds"
             )
 
     def _sweep(self) -> None:
-        """Delete what has been gone for a while, and what a killed writer left."""
-        state, gone = self.value("state")
-        last = State(*state).last_document
+        """Delete what has been gone for a while, and undo what a killed writer has begun."""
+        held = self.value("state")
+        state, gone = State(*held["state"]), held["gone"]
+        undo = self.value("undo")
+        if undo and undo["generation"] > state.generation:
+            self.set_counts(undo["counts"])
         old = [number for number, since in gone if since < time.time() - GRACE]
-        for key, tables in (("id", ["documents"]), ("document", ["passages", "sentences"])):
+        for key, tables in (("id", TABLES[:1]), ("document", TABLES[1:3]), ("number", TABLES[3:])):
             for table in tables:
-                self.call("delete", table, filter=f"{key} > {last}")
-                if old:
-                    self.call("delete", table, filter=f"{key} in {old}")
-        self.call("delete", "values", filter=f"number > {last}")
+                self.call("delete", table, filter=f"{key} > {state.last_document}")
+                for some in _chunks(old, CHUNK):
+                    self.call("delete", table, filter=f"{key} in {some}")
+        for name in ("state", "undo"):
+            own = f'name like "{name}/%" and name not in {json.dumps(self._parts.get(name, []))}'
+            self.call("delete", "values", filter=own)
         if old:
-            self.call("delete", "values", filter=f"number in {old}")
-            left = [[number, since] for number, since in gone if number not in old]
-            self.set_value("state", json.dumps([state, left]))
+            left = set(old)
+            self.set_value("state", held | {"gone": [g for g in gone if g[0] not in left]})
+
+    def set_counts(self, counts: Mapping[str, int]) -> None:
+        """Note how many passages hold what, under its digest; of nothing there is no row."""
+        for some in _chunks(list(counts), CHUNK):
+            rows = [
+                # Less than nothing, as more than that are the numbers of documents.
+                {"name": name, "number": -counts[name], "text": "", "vector": [0.0, 0.0]}
+                for name in some
+                if counts[name] > 0
+            ]
+            if rows:
+                self.call("upsert", "values", rows)
+            if nothing := [name for name in some if counts[name] <= 0]:
+                self.call("delete", "values", ids=nothing)
 
     @contextmanager
     def writing(self) -> Iterator[MilvusSession]:
         self.check_lease()
-        self._renew(self._lease)
         yield MilvusSession(self)
 
     def gather(self) -> None:
@@ -285,15 +377,18 @@ class MilvusSession:
 
     def __init__(self, engine: Milvus) -> None:
         self._engine = engine
-        state, self._gone = engine.value("state")
-        self._state = State(*state)
-        self._numbers = [number for number, _ in self._gone]
+        held = engine.value("state")
+        self._state = State(*held["state"])
+        self._gone: list[tuple[int, float]] = held["gone"]
+        self._languages = Counter[str](held["languages"])
+        self._hidden = _within(sorted(number for number, _ in self._gone))
 
-    def _there(self, key: str, among: Among = None) -> str:
-        found = f"{key} <= {self._state.last_document}"
-        if self._numbers:
-            found += f" and {key} not in {self._numbers}"
-        return found if among is None else f"{found} and {key} in {list(among)}"
+    def _there(self, key: str, among: Among = ()) -> str:
+        """The filter for rows of documents that are there, and are those."""
+        found = [f"{key} <= {self._state.last_document}"]
+        found += [f"not ({some.format(key=key)})" for some in self._hidden]
+        found += [f"array_contains_any(labels, {json.dumps(sorted(one))})" for one in among]
+        return " and ".join(found)
 
     def _query(self, table: str, where: str, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Rows in the order of their keys, however many."""
@@ -314,10 +409,15 @@ class MilvusSession:
         held: dict[str, str] = self._engine.value("manifest")
         return held
 
-    def records(self, **equal: object) -> Iterator[Record]:
-        where = [self._there("id")]
+    def stale(self) -> bool:
+        return State(*self._engine.value("state")["state"]) != self._state
+
+    def records(self, among: Among = (), **equal: object) -> Iterator[Record]:
+        where = [self._there("id", among)]
         for field, value in equal.items():
-            where.append(f'{field} == "{digest(value)}"' if field != "id" else f"id == {value}")
+            several = value if isinstance(value, list) else [value]
+            wanted = several if field == "id" else [digest(one) for one in several]
+            where.append(f"{field} in {json.dumps(wanted)}")
         for row in self._query("documents", " and ".join(where), ["id", "record"]):
             *held, sealed = json.loads(row["record"])
             yield Record(*(*held, bytes.fromhex(sealed)))
@@ -329,15 +429,20 @@ class MilvusSession:
         parts = [(int(row["name"].rpartition("-")[2]), row["text"]) for row in rows]
         return "".join(json.loads(text) for _, text in sorted(parts))
 
-    def languages(self) -> Collection[str]:
-        return {record.language for record in self.records()}
+    def languages(self, among: Among) -> Collection[str]:
+        if not among:
+            return +self._languages
+        return {record.language for record in self.records(among)}
+
+    def numbers(self, among: Among) -> list[int]:
+        return [row["id"] for row in self._query("documents", self._there("id", among), ["id"])]
 
     def ids(self, among: Among) -> list[int]:
         rows = self._query("passages", self._there("document", among), ["id"])
         return [row["id"] for row in rows]
 
     def _search(self, table: str, k: int, among: Among, fields: list[str], **what: Any) -> Any:
-        if not self._state.passages or among == []:
+        if not self._state.passages:
             return []
         (found,) = self._engine.call(
             "search",
@@ -401,20 +506,25 @@ class MilvusSession:
 
     # --- within a transaction that writes ---
 
-    def insert(self, new: Sequence[tuple[Record, str, Sequence[Row]]]) -> None:
+    def insert(self, new: Sequence[New]) -> None:
         documents, texts, passages, sentences = [], [], [], []
-        for record, text, rows in new:
+        for record, text, labels, rows in new:
+            found_by = sorted(labels)
             looked_up = {
                 field: digest(getattr(record, field))
                 for field in ("key", "source", "path", "raw", "hash")
             }
             written = json.dumps([*record[:-1], record.seal.hex()])
-            if len(written.encode()) > WIDEST:
+            if len(written) > WIDEST or len(found_by) > MANY:
                 raise InputError(
                     f"{record.source!r} has more metadata, or pages, than Milvus takes in one row"
                 )
+            self._languages[record.language] += 1
             documents.append(
-                {"id": record.id, **looked_up, "record": written, "vector": [0.0, 0.0]}
+                {
+                    **{"id": record.id, **looked_up, "labels": found_by, "record": written},
+                    "vector": [0.0, 0.0],
+                }
             )
             texts += [
                 {
@@ -433,14 +543,15 @@ class MilvusSession:
                         **{"end": row.end, "length": row.length, "language": row.language},
                         **{"spans": row.spans.hex(), "seal": row.seal.hex()},
                         **{"seal_too": row.seal_too.hex(), "terms": " ".join(terms[:TERMS])},
-                        "vector": row.vector.astype(np.float32).tolist(),
+                        **{"labels": found_by, "vector": row.vector.astype(np.float32).tolist()},
                     }
                 )
                 for place, vector in enumerate(row.sentences.astype(np.float32)):
                     sentences.append(
                         {
-                            **{"id": row.id * 100_000 + place, "document": row.document},
-                            **{"passage": row.id, "place": place, "vector": vector.tolist()},
+                            **{"id": (row.id << 20) + place, "document": row.document},
+                            **{"passage": row.id, "place": place, "labels": found_by},
+                            "vector": vector.tolist(),
                         }
                     )
         for table, made in (
@@ -451,30 +562,42 @@ class MilvusSession:
                 self._engine.call("insert", table, some)
 
     def delete(self, record: Record) -> None:
-        self._gone.append([record.id, time.time()])
-        self._numbers.append(record.id)
+        self._gone.append((record.id, time.time()))
+        self._hidden = _within(sorted(number for number, _ in self._gone))
+        self._languages[record.language] -= 1
 
     def count(self, change: Mapping[str, int]) -> None:
+        """What was counted before is noted first, and brought back if this change is not whole."""
         added: Counter[str] = Counter()
         for name, n in change.items():
             added[digest(name)] += n
-        for some in _chunks([name for name, n in added.items() if n], CHUNK):
-            there = {row["name"]: row for row in self._engine.call("get", "values", ids=some)}
-            held = {name: added[name] - there.get(name, {"number": 0})["number"] for name in some}
-            rows = [
-                # Less than nothing, as more than that are the numbers of documents.
-                {"name": name, "number": -n, "text": "", "vector": [0.0, 0.0]}
-                for name, n in held.items()
-                if n > 0
-            ]
-            if rows:
-                self._engine.call("upsert", "values", rows)
-            if nothing := [name for name, n in held.items() if n <= 0]:
-                self._engine.call("delete", "values", ids=nothing)
+        changed = [name for name, n in added.items() if n]
+        before = dict.fromkeys(changed, 0)
+        for some in _chunks(changed, CHUNK):
+            for row in self._engine.call("get", "values", ids=some):
+                before[row["name"]] = -row["number"]
+        undo = {"generation": self._state.generation + 1, "counts": before}
+        self._engine.set_value("undo", undo)
+        self._engine.set_counts({name: before[name] + added[name] for name in changed})
 
     def finish(self, state: State) -> None:
         self._engine.check_lease()
-        self._engine.set_value("state", json.dumps([list(state), self._gone]))
+        made = {"state": list(state), "gone": self._gone, "languages": +self._languages}
+        self._engine.set_value("state", made)
+
+
+def _within(numbers: Sequence[int]) -> list[str]:
+    """Filters that numbers in order pass, runs of them by their ends."""
+    apart, filters = list[int](), list[str]()
+    begin = 0
+    for i in range(1, len(numbers) + 1):
+        if i == len(numbers) or numbers[i] != numbers[i - 1] + 1:
+            if i - begin < 3:
+                apart += numbers[begin:i]
+            else:
+                filters.append(f"{{key}} >= {numbers[begin]} and {{key}} <= {numbers[i - 1]}")
+            begin = i
+    return filters + [f"{{key}} in {some}" for some in _chunks(apart, CHUNK)]
 
 
 def digest(value: object) -> str:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from index import lock
 from index.errors import InputError
 from index.records import Record, State
-from index.served import Among, Row
+from index.served import Among, New, Row
 
 NAME = "beleg"
 """The schema that an index is in, if the address names no other (``…/database#name``)."""
@@ -50,10 +50,11 @@ CREATE TABLE documents (
   path text NOT NULL, title text NOT NULL, language text NOT NULL, pages text NOT NULL,
   raw text NOT NULL, metadata text NOT NULL, whole integer NOT NULL, hash text NOT NULL,
   first bigint NOT NULL, passages bigint NOT NULL, digest bigint NOT NULL,
-  seal bytea NOT NULL, text bytea NOT NULL);
+  seal bytea NOT NULL, text bytea NOT NULL, labels text[] NOT NULL);
 CREATE INDEX ON documents (path);
 CREATE INDEX ON documents (hash);
 CREATE INDEX ON documents (language);
+CREATE INDEX ON documents USING gin (labels);
 CREATE TABLE passages (
   id bigint PRIMARY KEY, document bigint NOT NULL, start integer NOT NULL, "end" integer NOT NULL,
   spans bytea NOT NULL, vector {vector} NOT NULL, seal bytea NOT NULL, seal_too bytea NOT NULL,
@@ -258,39 +259,58 @@ class PostgresSession:
     def manifest(self) -> dict[str, str]:
         return dict(self._rows("SELECT key, value FROM manifest ORDER BY key"))
 
-    def records(self, **equal: object) -> Iterator[Record]:
-        where = " AND ".join(f"{column} = %s" for column in equal) or "true"
+    def records(self, among: Among = (), **equal: object) -> Iterator[Record]:
+        found, values = _where("id", among)
         # A text with this sign cannot be there.
         if any(isinstance(value, str) and "\0" in value for value in equal.values()):
             return
+        for column, value in equal.items():
+            found += f" AND {column} = {'ANY(%s)' if isinstance(value, list) else '%s'}"
         fields = ", ".join(Record._fields)
-        rows = self._rows(f"SELECT {fields} FROM documents WHERE {where} ORDER BY id",
-                          *equal.values())  # fmt: skip
+        rows = self._rows(f"SELECT {fields} FROM documents WHERE {found} ORDER BY id",
+                          *values, *equal.values())  # fmt: skip
         for row in rows:
             yield Record(*row)
+
+    def stale(self) -> bool:
+        return False
 
     def text(self, document: int) -> str:
         for (found,) in self._rows("SELECT text FROM documents WHERE id = %s", document):
             return bytes(found).decode("utf-8", "replace")
         return ""
 
-    def languages(self) -> Collection[str]:
-        return [one for (one,) in self._rows("SELECT DISTINCT language FROM documents")]
+    def languages(self, among: Among) -> Collection[str]:
+        if among:
+            where, values = _where("id", among)
+            sql = f"SELECT DISTINCT language FROM documents WHERE {where}"
+            return [one for (one,) in self._rows(sql, *values)]
+        rows = self._rows(  # from one to the next in the index, however many documents
+            "WITH RECURSIVE found AS (SELECT min(language) AS one FROM documents UNION ALL"
+            " SELECT (SELECT min(language) FROM documents WHERE language > found.one) FROM found"
+            " WHERE found.one IS NOT NULL) SELECT one FROM found WHERE one IS NOT NULL"
+        )
+        return [one for (one,) in rows]
+
+    def numbers(self, among: Among) -> list[int]:
+        where, values = _where("id", among)
+        rows = self._rows(f"SELECT id FROM documents WHERE {where} ORDER BY 1", *values)
+        return [one for (one,) in rows]
 
     def ids(self, among: Among) -> list[int]:
-        where, values = _where(among)
-        rows = self._rows(f"SELECT id FROM passages {where} ORDER BY 1", *values)
+        where, values = _where("document", among)
+        rows = self._rows(f"SELECT id FROM passages WHERE {where} ORDER BY 1", *values)
         return [one for (one,) in rows]
 
     def nearest(self, vector: NDArray[np.float32], k: int, among: Among) -> Collection[int]:
         from pgvector import Vector
 
-        where, values = _where(among)
+        where, values = _where("document", among)
         found: set[int] = set()
         for table, column, many in (("passages", "id", k), ("sentences", "passage", 2 * k)):
             chosen, source = "", table
-            if among is not None:  # all of them are compared: HNSW would find too few of those
-                chosen = f"WITH chosen AS MATERIALIZED (SELECT * FROM {table} {where})"
+            if among:  # all of them are compared: HNSW would find too few of those
+                chosen = f"WITH chosen AS MATERIALIZED (SELECT * FROM {table} WHERE {where})"
                 source = "chosen"
             rows = self._rows(
                 f"{chosen} SELECT {column} FROM {source}"
@@ -328,9 +348,9 @@ class PostgresSession:
                 worth.append(f"greatest({', '.join(cases)})")
                 values += [_quoted(term) for term in choices]
         query = " | ".join(map(_quoted, chosen))
-        where, more = _where(among)
+        where, more = _where("document", among)
         rows = self._rows(
-            f"SELECT id FROM passages {where or 'WHERE true'} AND terms @@ %s::tsquery"
+            f"SELECT id FROM passages WHERE {where} AND terms @@ %s::tsquery"
             f" ORDER BY {' + '.join(worth)} DESC, ts_rank(terms, %s::tsquery, 1) DESC, id LIMIT %s",
             *(*more, query, *values, query, 2 * k),
         )
@@ -372,14 +392,14 @@ class PostgresSession:
 
     # --- within a transaction that writes ---
 
-    def insert(self, new: Sequence[tuple[Record, str, Sequence[Row]]]) -> None:
+    def insert(self, new: Sequence[New]) -> None:
         with self._told(), self._db.cursor() as cursor:
-            marks = ", ".join(["%s"] * (len(Record._fields) + 1))
+            marks = ", ".join(["%s"] * (len(Record._fields) + 2))
             cursor.executemany(
                 f"INSERT INTO documents VALUES ({marks})",
-                [(*record, text.encode("utf-8")) for record, text, _ in new],
+                [(*one.record, one.text.encode("utf-8"), list(one.labels)) for one in new],
             )
-            rows = [row for _, _, parts in new for row in parts]
+            rows = [row for one in new for row in one.rows]
             with cursor.copy("COPY passages FROM STDIN") as copy:
                 for row in rows:
                     copy.write_row((
@@ -433,8 +453,13 @@ def _close(idle: list[Any]) -> None:
         idle.pop().close()
 
 
-def _where(among: Among) -> tuple[str, tuple[object, ...]]:
-    return ("", ()) if among is None else ("WHERE document = ANY(%s)", (list(among),))
+def _where(column: str, among: Among) -> tuple[str, list[object]]:
+    """What confines a search to some documents, and its values."""
+    if not among:
+        return "true", []
+    labels = " AND ".join(["labels && %s"] * len(among))
+    found = labels if column == "id" else f"{column} IN (SELECT id FROM documents WHERE {labels})"
+    return found, [list(one) for one in among]
 
 
 def _array(vector: Any) -> NDArray[np.float16]:

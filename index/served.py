@@ -11,25 +11,27 @@ folder it is found out anew as words are added.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index import keywords
-from index.errors import DamageError, InputError
+from index.errors import BelegError, DamageError, InputError
 from index.lexical import Compounds, question_words, stop_words, terms, words
 from index.place import Candidates, Meet
 from index.records import SCHEMA, Part, Record, State, rows_of, seal, total
 from index.types import Document, Passage, Span
 from index.vectors import FloatMatrix
-from index.view import Lazy, Library, passes
+from index.view import Lazy, Library, alternatives, facts, passes
 
 LONGEST = 100
 """A term is cut to so many characters."""
@@ -65,8 +67,35 @@ class Row(NamedTuple):
         return Part(*self[:4], spans, self.vector, self.sentences, total([sealed, below]))
 
 
-Among = Sequence[int] | None
-"""The numbers of the documents that a search is confined to; None for all."""
+Among = tuple[frozenset[str], ...]
+"""What a search is confined to: documents that have a label of each of these sets."""
+
+
+def label(key: str, value: object) -> str:
+    """What a document is found by that says this; the engines' own filters look for it."""
+    held = json.dumps(_alike(value), sort_keys=True, default=repr)
+    data = f"{key}\0{type(value).__name__}\0{held}".encode("utf-8", "surrogatepass")
+    return blake2b(data, digest_size=8).hexdigest()
+
+
+def _alike(value: Any) -> Any:
+    """The same for all values that are equal."""
+    if isinstance(value, (list, tuple)):
+        return [_alike(one) for one in value]
+    if isinstance(value, Mapping):
+        return {str(key): _alike(one) for key, one in value.items()}
+    if isinstance(value, (bool, float)) and value == value // 1 and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+class New(NamedTuple):
+    """A document that is added."""
+
+    record: Record
+    text: str
+    labels: Collection[str]
+    rows: Sequence[Row]
 
 
 class Session(Protocol):
@@ -74,13 +103,19 @@ class Session(Protocol):
 
     def state(self) -> State: ...
     def manifest(self) -> dict[str, str]: ...
-    def records(self, **equal: object) -> Iterator[Record]:
-        """In the order of their ids."""
+    def records(self, among: Among = (), **equal: object) -> Iterator[Record]:
+        """In the order of their ids; a list is of what may stand there."""
+
+    def stale(self) -> bool:
+        """Whether the index has changed so that this state may not be whole any more."""
 
     def text(self, document: int) -> str: ...
-    def languages(self) -> Collection[str]: ...
+    def languages(self, among: Among) -> Collection[str]: ...
+    def numbers(self, among: Among) -> list[int]:
+        """Of documents, in order."""
+
     def ids(self, among: Among) -> list[int]:
-        """Of all passages, or those of some documents, in order."""
+        """Of passages, in order."""
 
     def nearest(self, vector: NDArray[np.float32], k: int, among: Among) -> Collection[int]:
         """The ``k`` passages nearest by their own vector, and those of the ``2 * k`` nearest
@@ -103,7 +138,7 @@ class Session(Protocol):
 
     # Within a transaction:
 
-    def insert(self, new: Sequence[tuple[Record, str, Sequence[Row]]]) -> None: ...
+    def insert(self, new: Sequence[New]) -> None: ...
     def delete(self, record: Record) -> None: ...
     def count(self, change: Mapping[str, int]) -> None: ...
     def finish(self, state: State) -> None: ...
@@ -144,18 +179,25 @@ class ServedSnapshot:
             raise self.damaged("its manifest is not what was written")
         return held
 
-    def damaged(self, what: str) -> DamageError:
+    def damaged(self, what: str) -> BelegError:
+        if self.session.stale():
+            return InputError(f"the index in {self._address} changed while it was read: try again")
         return DamageError(
             f"the index in {self._address} is damaged ({what}): beleg check --index"
             f" {self._address}  says what of it, remove and add that again"
         )
 
     def find(self, **equal: object) -> Iterator[Record]:
-        for record in self.session.records(**equal):
-            if seal(*record[:-1]) != record.seal:
-                what = f"what it says of document {record.source!r} is not what was written"
-                raise self.damaged(what)
-            yield record
+        return map(self._sound, self.session.records((), **equal))
+
+    def confined(self, among: Among) -> Iterator[Record]:
+        return map(self._sound, self.session.records(among))
+
+    def _sound(self, record: Record) -> Record:
+        if seal(*record[:-1]) != record.seal:
+            what = f"what it says of document {record.source!r} is not what was written"
+            raise self.damaged(what)
+        return record
 
     def record(self, document: int) -> Record:
         for record in self.find(id=document):
@@ -267,22 +309,22 @@ class ServedWriter(ServedSnapshot):
         compounds = _Known(self.session, own).compounds(spelt)
         new = []
         for given in self._pending.values():
-            record, text, rows = self._rows(compounds, *given)
-            new.append((record, text, rows))
-            for row in rows:
-                self._change.update(_counted(row.counts, text[row.start : row.end], row.language))
+            new.append(self._new(compounds, *given))
+            for row in new[-1].rows:
+                spelt_here = new[-1].text[row.start : row.end]
+                self._change.update(_counted(row.counts, spelt_here, row.language))
         self.session.insert(new)
         self.session.count({name: n for name, n in self._change.items() if n})
         self.session.finish(self._state._replace(generation=self._state.generation + 1))
 
-    def _rows(
+    def _new(
         self,
         compounds: Compounds,
         document: Document,
         passages: Sequence[Passage],
         vectors: NDArray[np.float16],
         sentences: Sequence[NDArray[np.float16]],
-    ) -> tuple[Record, str, list[Row]]:
+    ) -> New:
         state = self._state
         record, parts, inner = rows_of(
             document, passages, vectors, sentences, state.last_document + 1, state.last_passage + 1
@@ -302,7 +344,8 @@ class ServedWriter(ServedSnapshot):
             last_document=record.id,
             last_passage=record.first + len(rows) - 1,
         )
-        return record, document.text, rows
+        labels = {label(key, value) for key, value in facts(record).items()}
+        return New(record, document.text, labels, rows)
 
 
 def _counted(counts: Mapping[str, int], text: str, language: str) -> dict[str, int]:
@@ -377,8 +420,8 @@ class ServedView:
 
     snapshot: ServedSnapshot
     library: Library
-    languages: tuple[str, ...]
-    chosen: Among = None
+    filters: tuple[Mapping[str, Any], ...] = ()
+    """What it is confined to."""
     _rows: dict[int, Row] = field(default_factory=dict)
 
     @cached_property
@@ -394,13 +437,23 @@ class ServedView:
         return Lazy(self._numbers, self.document)
 
     def _numbers(self) -> Sequence[int]:
-        if self.chosen is not None:
-            return self.chosen
-        return [record.id for record in self.snapshot.find()]
+        return self.snapshot.session.numbers(self._among)
+
+    @cached_property
+    def languages(self) -> tuple[str, ...]:
+        return tuple(sorted(self.snapshot.session.languages(self._among)))
+
+    @cached_property
+    def _among(self) -> Among:
+        return tuple(
+            frozenset(label(key, one) for one in alternatives(wanted))
+            for where in self.filters
+            for key, wanted in where.items()
+        )
 
     @property
     def passages(self) -> Sequence[Passage]:
-        return Lazy(lambda: self.snapshot.session.ids(self.chosen), self.passage)
+        return Lazy(lambda: self.snapshot.session.ids(self._among), self.passage)
 
     def document(self, number: int) -> Document:
         return self.library.get(self.snapshot, self.snapshot.state().incarnation, number)
@@ -412,15 +465,16 @@ class ServedView:
     def candidates(
         self, vector: NDArray[np.float32], words: Sequence[Mapping[str, float]], k: int
     ) -> Candidates:
-        session, chosen = self.snapshot.session, self.chosen
-        ids = set(session.nearest(vector, k, chosen))
+        session, among = self.snapshot.session, self._among
+        ids = set(session.nearest(vector, k, among))
         worth = self.keywords.worth(words)
         asked = {term for choices in worth for term in choices}
         if asked:
-            ids |= set(session.holding(worth, self.keywords.counts(asked), k, chosen))
+            ids |= set(session.holding(worth, self.keywords.counts(asked), k, among))
         rows = list(session.rows(sorted(ids), asked))
         self._rows.update((row.id, row) for row in rows)
         parts = [self.snapshot.part(row) for row in rows]
+        self._check_filters({row.document for row in rows})
         own = [part.vector.astype(np.float32) @ vector for part in parts]
         inner = [(part.sentences.astype(np.float32) @ vector).max() for part in parts]
         return Candidates(
@@ -462,19 +516,19 @@ class ServedView:
         spelt = words(passage.text) if language == "de" else []
         return terms(text, language, self._known.compounds(spelt))
 
+    def _check_filters(self, documents: Collection[int]) -> None:
+        """Raise DamageError where the engine let a document through that a filter does not."""
+        if self.filters:
+            for record in self.snapshot.find(id=sorted(documents)):
+                if not all(passes(record, where) for where in self.filters):
+                    raise self.snapshot.damaged(f"{record.source!r} is found by what it is not")
+
     def only(self, where: Mapping[str, Any]) -> ServedView:
         """See View.only."""
-        held = None if self.chosen is None else set(self.chosen)
-        found = [
-            record
-            for record in self.snapshot.find()
-            if (held is None or record.id in held) and passes(record, where)
-        ]
-        languages = tuple(sorted({record.language for record in found}))
-        return replace(self, chosen=[record.id for record in found], languages=languages)
+        return replace(self, filters=(*self.filters, where), _rows={}) if where else self
 
     def contents(self) -> Iterator[tuple[Document, list[Part]]]:
-        for record in self.snapshot.find():
+        for record in self.snapshot.confined(self._among):
             yield self.snapshot.document(record), self.snapshot.parts(record)
 
 
@@ -533,7 +587,7 @@ class Served:
         self._engine.gather()
 
     def _view(self, snapshot: ServedSnapshot) -> ServedView:
-        return ServedView(snapshot, self._library, tuple(sorted(snapshot.session.languages())))
+        return ServedView(snapshot, self._library)
 
     def close(self) -> None:
         self._engine.close()

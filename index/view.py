@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar, overload
@@ -471,22 +471,30 @@ class View:
         return replace(self, searchable=self.searchable.only(alive), chosen=tuple(numbers))
 
 
+def facts(record: Record) -> dict[str, Any]:
+    """What a filter may ask of a document: its metadata, and what that does not say itself."""
+    fields = ("source", "title", "language", "path")
+    own: dict[str, Any] = {"document": record.key} | {
+        field: getattr(record, field) for field in fields
+    }
+    own.update(json.loads(record.metadata))
+    return own
+
+
 def passes(record: Record, where: Mapping[str, Any]) -> bool:
-    metadata = json.loads(record.metadata) if where else {}
+    held = facts(record) if where else {}
     for key, wanted in where.items():
-        if key in metadata:
-            held = metadata[key]
-        elif key in ("source", "title", "language", "path"):
-            held = getattr(record, key)
-        elif key == "document":
-            held = record.key
-        else:
-            return False
-        choices = wanted if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]
         # 1 is not True here, and a list in the metadata is looked for as a whole.
-        if not any(type(held) is type(one) and held == one for one in choices):
+        if key not in held or not any(
+            type(held[key]) is type(one) and held[key] == one for one in alternatives(wanted)
+        ):
             return False
     return True
+
+
+def alternatives(wanted: Any) -> Collection[Any]:
+    """What may stand there, of one key of a filter."""
+    return wanted if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]
 
 
 class Lazy(Sequence[T]):

@@ -108,7 +108,12 @@ def texts(index: PassageIndex) -> dict[str, str]:
 
 def ranking(index: PassageIndex, asked: str, **options: Any) -> list[tuple[Any, ...]]:
     return [
-        ((hit.passage.document.source, hit.passage.start), pytest.approx(hit.score, abs=1e-4), dict(hit.channels), hit.nearest)
+        (
+            (hit.passage.document.source, hit.passage.start),
+            pytest.approx(hit.score, abs=1e-4),
+            dict(hit.channels),
+            hit.nearest,
+        )
         for hit in index.search(asked, 8, **options)
     ]
 
