@@ -121,20 +121,24 @@ def repair(
 
 def _check_served(place: Served, model: str | None, encoder: Encoder | None) -> Findings:
     """Read everything on a server, and hold the encoder against it."""
-    if not place.exists():
-        raise missing(place)
-    snapshot, found, digest = place.snapshot(), Findings(), 0
-    held = snapshot.manifest()
-    for record in snapshot.session.records():
-        digest = total([record.seal], digest)
+    found, digest = Findings(), 0
+    try:
+        if not place.exists():
+            raise missing(place)
+        snapshot = place.snapshot()
+        held, state = snapshot.manifest(), snapshot.state()
+    except DamageError as error:
+        found.problems.append(str(error))
+        return found
+    for number in snapshot.session.numbers(()):
         try:
-            (sound,) = snapshot.find(id=record.id)
-            snapshot.document(sound)
-            found.passages += len(snapshot.parts(sound))
+            record = snapshot.record(number)
+            snapshot.document(record)
+            found.passages += len(snapshot.parts(record))
             found.documents += 1
+            digest = total([record.seal], digest)
         except DamageError as error:
             found.problems.append(str(error))
-    state = snapshot.state()
     there = (state.documents, state.passages, state.digest)
     if not found.problems and there != (found.documents, found.passages, digest):
         found.problems.append(str(snapshot.damaged("its parts do not add up")))

@@ -114,6 +114,8 @@ def _mismatch(
 ) -> MismatchError:
     other = "" if encoder.name == BUNDLED_NAME else f" --model {encoder.name}"
     advice = f"beleg check --index {folder} --repair{other}  embeds its documents anew"
+    if isinstance(folder, str):  # on a server
+        advice = f"its documents can be added to another one:  beleg add PATH --index …{other}"
     if held["encoder"] != encoder.name:
         own = held["encoder"]
         own = "leave out --model" if own == BUNDLED_NAME else f"say --model {own}"

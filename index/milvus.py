@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 
 from index import keywords, lock
 from index.errors import InputError
-from index.records import Record, State
-from index.served import Among, New, Row
+from index.records import Record, State, seal
+from index.served import Among, New, Row, damaged
 
 NAME = "beleg"
 """What the collections' names begin with, if the address says nothing else (``…#name``)."""
@@ -49,8 +49,14 @@ GRACE = 60.0
 """So many seconds a question may go on reading what has been removed."""
 CHUNK = 500
 """So many rows are asked for, or written, at a time."""
-PIECE = 60_000
+PLACES = 20
+"""The bits of a sentence's key that say which of its passage it is; the others name that."""
+SPAN = 16
+"""The digits that stand for a sentence's start and end."""
+PIECE = 30_000
 """So many letters of a value are in one row."""
+FRESH = 2_000
+"""So many rows may be searched one by one, in a folder."""
 TRIES = 5
 """So often a value is read again that was changed meanwhile."""
 TEXT = 16_000
@@ -109,6 +115,8 @@ class Milvus:
             logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
         self._exclusive = threading.RLock()
         self._lease = ""
+        self.fresh = 0
+        """So many rows were added lately."""
         self._parts: dict[str, list[str]] = {}
         """The rows that a long value was last seen in."""
 
@@ -136,6 +144,8 @@ class Milvus:
             what = " ".join(str(getattr(error, "message", "") or error).split())
             _, _, password = self._token.partition(":")
             what = what.replace(password, "…") if password else what
+            if what.startswith("Open local milvus failed"):
+                what = "another process has it open, or Milvus cannot read it"
             raise InputError(f"the index in {self.address} cannot be used: {what}") from None
 
     def call(self, verb: str, table: str, *values: Any, **options: Any) -> Any:
@@ -188,6 +198,9 @@ class Milvus:
                     metric_type="BM25",
                     params={"bm25_k1": keywords.K1, "bm25_b": keywords.B},
                 )
+            lookups = {"documents": "key source path hash", "values": "number"}
+            for field in lookups.get(name, "document").split() if not exact else ():
+                indexes.add_index(field, index_type="INVERTED")
             if not self.call("has_collection", name):
                 self.call("create_collection", name, schema=schema, consistency_level="Strong")
             self.call("create_index", name, index_params=indexes)
@@ -202,7 +215,7 @@ class Milvus:
                 "spans seal seal_too language",
                 dimension,
             ),
-            ("sentences", "id", "document passage place", "", dimension),
+            ("sentences", "id", "document passage", "", dimension),
             ("values", "name", "number", "text", 2),
         ]
         with self.told(), ThreadPoolExecutor(len(tables)) as pool:
@@ -218,25 +231,38 @@ class Milvus:
             found = self.call("get", "values", ids=[name])
             if not found:
                 return None
-            held = json.loads(found[0]["text"])
-            parts = self._parts[name] = held["parts"]
-            if not parts:
-                return held["value"]
-            rows = self.call("get", "values", ids=parts)
-            texts = {row["name"]: row["text"] for row in rows}
-            if len(texts) == len(parts):
-                return json.loads("".join(texts[part] for part in parts))
-        raise self.busy("others")
+            with self.read(f"its {name}"):
+                held = json.loads(found[0]["text"])
+                parts, text, sealed = held["parts"], held["text"], held["seal"]
+                self._parts[name] = parts
+                if parts:
+                    rows = self.call("get", "values", ids=parts)
+                    texts = {row["name"]: row["text"] for row in rows}
+                    if len(texts) < len(parts):
+                        continue  # it was changed meanwhile
+                    text = "".join(texts[part] for part in parts)
+                if seal(text).hex() != sealed:
+                    raise ValueError
+                return json.loads(text)
+        raise damaged(self.address, f"of its {name} a part is missing")
+
+    @contextmanager
+    def read(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise damaged(self.address, f"{what} is not what was written") from None
 
     def set_value(self, name: str, value: Any) -> None:
         """Put a value in the place of what was there, in one step, however long it is."""
         text, parts, old = json.dumps(value), list[str](), self._parts.get(name, [])
+        sealed = seal(text).hex()
         if len(text) > PIECE:
             pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)]
             parts = [f"{name}/{uuid.uuid4().hex}/{i}" for i in range(len(pieces))]
             self._put(zip(parts, pieces, strict=True))
-            value = None
-        self._put([(name, json.dumps({"parts": parts, "value": value}))])
+            text = ""
+        self._put([(name, json.dumps({"parts": parts, "text": text, "seal": sealed}))])
         self._parts[name] = parts
         if old:
             self.call("delete", "values", ids=old)
@@ -369,7 +395,11 @@ class Milvus:
         yield MilvusSession(self)
 
     def gather(self) -> None:
-        """Milvus does so by itself."""
+        """A server does so by itself; in a folder, rows are searched one by one until then."""
+        if self.folder is not None and self.fresh > FRESH:
+            for table in TABLES:
+                self.call("flush", table)
+            self.fresh = 0
 
 
 class MilvusSession:
@@ -381,7 +411,8 @@ class MilvusSession:
         self._state = State(*held["state"])
         self._gone: list[tuple[int, float]] = held["gone"]
         self._languages = Counter[str](held["languages"])
-        self._hidden = _within(sorted(number for number, _ in self._gone))
+        self._numbers = {number for number, _ in self._gone}
+        self._hidden = _within(sorted(self._numbers))
 
     def _there(self, key: str, among: Among = ()) -> str:
         """The filter for rows of documents that are there, and are those."""
@@ -413,21 +444,46 @@ class MilvusSession:
         return State(*self._engine.value("state")["state"]) != self._state
 
     def records(self, among: Among = (), **equal: object) -> Iterator[Record]:
-        where = [self._there("id", among)]
-        for field, value in equal.items():
-            several = value if isinstance(value, list) else [value]
-            wanted = several if field == "id" else [digest(one) for one in several]
-            where.append(f"{field} in {json.dumps(wanted)}")
-        for row in self._query("documents", " and ".join(where), ["id", "record"]):
-            *held, sealed = json.loads(row["record"])
-            yield Record(*(*held, bytes.fromhex(sealed)))
+        if equal.keys() == {"id"} and not among:
+            numbers = equal["id"] if isinstance(equal["id"], list) else [equal["id"]]
+            rows = self._get("documents", sorted(filter(self._has, numbers)), ["id", "record"])
+        else:
+            where = [self._there("id", among)]
+            for field, value in equal.items():
+                several = value if isinstance(value, list) else [value]
+                wanted = several if field == "id" else [digest(one) for one in several]
+                where.append(f"{field} in {json.dumps(wanted)}")
+            rows = self._query("documents", " and ".join(where), ["id", "record"])
+        for row in rows:
+            with self._engine.read(f"what it says of document {row['id']}"):
+                *held, sealed = json.loads(row["record"])
+                record = Record(*(*held, bytes.fromhex(sealed)))
+            yield record
 
-    def text(self, document: int) -> str:
-        rows = self._engine.call(
-            "query", "values", filter=f"number == {document}", output_fields=["name", "text"]
-        )
-        parts = [(int(row["name"].rpartition("-")[2]), row["text"]) for row in rows]
-        return "".join(json.loads(text) for _, text in sorted(parts))
+    def _has(self, document: int) -> bool:
+        return document <= self._state.last_document and document not in self._numbers
+
+    def _get(self, table: str, ids: Sequence[Any], fields: Sequence[str]) -> Iterator[Any]:
+        """Rows by their keys, in the same order: what Milvus is quickest at."""
+        for some in _chunks(ids, CHUNK):
+            rows = self._engine.call("get", table, ids=some, output_fields=list(fields))
+            held = {row[fields[0]]: row for row in rows}
+            yield from (held[one] for one in some if one in held)
+
+    def texts(self, documents: Collection[int]) -> dict[int, str]:
+        """The first piece of a text says how many there are."""
+        found: dict[int, list[str]] = {}
+        names, more = {f"t{n}-0": n for n in documents}, dict[str, int]()
+        for row in self._get("values", list(names), ["name", "text"]):
+            number = names[row["name"]]
+            with self._engine.read(f"the text of document {number}"):
+                pieces, first = json.loads(row["text"])
+            found[number] = [first]
+            more |= {f"t{number}-{i}": number for i in range(1, pieces)}
+        for row in self._get("values", list(more), ["name", "text"]):
+            with self._engine.read(f"the text of document {more[row['name']]}"):
+                found[more[row["name"]]].append(json.loads(row["text"])[1])
+        return {number: "".join(pieces) for number, pieces in found.items()}
 
     def languages(self, among: Among) -> Collection[str]:
         if not among:
@@ -470,38 +526,43 @@ class MilvusSession:
 
     def rows(self, ids: Sequence[int], terms: Collection[str] | None) -> Iterator[Row]:
         names = None if terms is None else {digest(term): term for term in terms}
-        for some in _chunks(ids, CHUNK // 10):
-            below: dict[int, list[tuple[int, Any]]] = {}
-            fields = ["id", "passage", "place", "vector"]
-            for row in self._query("sentences", f"passage in {some}", fields):
-                below.setdefault(row["passage"], []).append((row["place"], row["vector"]))
-            fields = [
-                *("id", "document", "start", "end", "length", "spans", "seal", "seal_too"),
-                *("language", "vector", "terms"),
+        fields = [
+            *("id", "document", "start", "end", "length", "spans", "seal", "seal_too"),
+            *("language", "vector", "terms"),
+        ]
+        for some in _chunks(ids, CHUNK):
+            passages = list(self._get("passages", some, fields))
+            places = [
+                (row["id"] << PLACES) + place
+                for row in passages
+                for place in range(len(row["spans"]) // SPAN)
             ]
-            for row in self._query("passages", f"id in {some}", fields):
+            below: dict[int, list[Any]] = {}
+            for row in self._get("sentences", places, ["id", "vector"]):
+                below.setdefault(row["id"] >> PLACES, []).append(row["vector"])
+            for row in passages:
                 vector = np.asarray(row["vector"], np.float16)
-                inner = [one for _, one in sorted(below.get(row["id"], []))]
+                inner = np.asarray(below.get(row["id"], []), np.float16)
                 counts = Counter(row["terms"].split())
                 held = {
                     f"{DIGEST}{one}" if names is None else names[one]: n
                     for one, n in counts.items()
                     if names is None or one in names
                 }
-                found = (
-                    *(row[field] for field in ("id", "document", "start", "end")),
-                    *(bytes.fromhex(row["spans"]), vector, bytes.fromhex(row["seal"])),
-                    np.asarray(inner, np.float16).reshape(-1, len(vector)),
-                    *(bytes.fromhex(row["seal_too"]), row["language"], row["length"], held),
-                )
+                with self._engine.read(f"passage {row['id']}"):
+                    found = (
+                        *(row[field] for field in ("id", "document", "start", "end")),
+                        *(bytes.fromhex(row["spans"]), vector, bytes.fromhex(row["seal"])),
+                        inner.reshape(-1, len(vector)),
+                        *(bytes.fromhex(row["seal_too"]), row["language"], row["length"], held),
+                    )
                 yield Row(*found)
 
     def counts(self, names: Collection[str]) -> dict[str, int]:
         by_digest = {digest(name): name for name in names}
         found = {}
-        for some in _chunks(list(by_digest), CHUNK):
-            for row in self._engine.call("get", "values", ids=some):
-                found[by_digest[row["name"]]] = -row["number"]
+        for row in self._get("values", list(by_digest), ["name", "number"]):
+            found[by_digest[row["name"]]] = -row["number"]
         return found
 
     # --- within a transaction that writes ---
@@ -526,14 +587,13 @@ class MilvusSession:
                     "vector": [0.0, 0.0],
                 }
             )
+            pieces = [text[at : at + TEXT] for at in range(0, len(text), TEXT)] or [""]
             texts += [
                 {
-                    "name": f"t{record.id}-{at // TEXT}",
-                    "number": record.id,
-                    "text": json.dumps(text[at : at + TEXT], ensure_ascii=False),
-                    "vector": [0.0, 0.0],
+                    **{"name": f"t{record.id}-{i}", "number": record.id, "vector": [0.0, 0.0]},
+                    "text": json.dumps([len(pieces), piece], ensure_ascii=False),
                 }
-                for at in range(0, len(text), TEXT)
+                for i, piece in enumerate(pieces)
             ]
             for row in rows:
                 terms = [digest(term) for term, n in row.counts.items() for _ in range(n)]
@@ -549,8 +609,8 @@ class MilvusSession:
                 for place, vector in enumerate(row.sentences.astype(np.float32)):
                     sentences.append(
                         {
-                            **{"id": (row.id << 20) + place, "document": row.document},
-                            **{"passage": row.id, "place": place, "labels": found_by},
+                            **{"id": (row.id << PLACES) + place, "document": row.document},
+                            **{"passage": row.id, "labels": found_by},
                             "vector": vector.tolist(),
                         }
                     )
@@ -560,10 +620,12 @@ class MilvusSession:
         ):
             for some in _chunks(made, CHUNK):
                 self._engine.call("insert", table, some)
+                self._engine.fresh += len(some)
 
     def delete(self, record: Record) -> None:
         self._gone.append((record.id, time.time()))
-        self._hidden = _within(sorted(number for number, _ in self._gone))
+        self._numbers.add(record.id)
+        self._hidden = _within(sorted(self._numbers))
         self._languages[record.language] -= 1
 
     def count(self, change: Mapping[str, int]) -> None:
@@ -573,9 +635,8 @@ class MilvusSession:
             added[digest(name)] += n
         changed = [name for name, n in added.items() if n]
         before = dict.fromkeys(changed, 0)
-        for some in _chunks(changed, CHUNK):
-            for row in self._engine.call("get", "values", ids=some):
-                before[row["name"]] = -row["number"]
+        for row in self._get("values", changed, ["name", "number"]):
+            before[row["name"]] = -row["number"]
         undo = {"generation": self._state.generation + 1, "counts": before}
         self._engine.set_value("undo", undo)
         self._engine.set_counts({name: before[name] + added[name] for name in changed})

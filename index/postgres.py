@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import threading
 import time
 import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, cast
+from functools import cached_property
+from itertools import islice
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
@@ -21,8 +24,8 @@ from numpy.typing import NDArray
 
 from index import lock
 from index.errors import InputError
-from index.records import Record, State
-from index.served import Among, New, Row
+from index.records import Record, State, seal
+from index.served import Among, New, Row, damaged
 
 NAME = "beleg"
 """The schema that an index is in, if the address names no other (``…/database#name``)."""
@@ -44,7 +47,7 @@ CREATE TABLE manifest (key text PRIMARY KEY, value text NOT NULL);
 CREATE TABLE state (
   incarnation text NOT NULL, generation bigint NOT NULL, documents bigint NOT NULL,
   passages bigint NOT NULL, digest bigint NOT NULL, last_document bigint NOT NULL,
-  last_passage bigint NOT NULL, last_removed bigint NOT NULL);
+  last_passage bigint NOT NULL, last_removed bigint NOT NULL, seal bytea NOT NULL);
 CREATE TABLE documents (
   id bigint PRIMARY KEY, key text NOT NULL UNIQUE, source text NOT NULL UNIQUE,
   path text NOT NULL, title text NOT NULL, language text NOT NULL, pages text NOT NULL,
@@ -98,9 +101,11 @@ class Postgres:
         self._writer: Any = None
         self._exclusive = threading.RLock()
         self._closed = False
+        self.kind = ""
+        """The type of vectors, once it is known."""
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def told(self) -> Iterator[None]:
         """What psycopg complains of becomes one line."""
         import psycopg
 
@@ -115,7 +120,7 @@ class Postgres:
     def _connect(self) -> Any:
         import psycopg
 
-        with self._told():
+        with self.told():
             return psycopg.connect(
                 self._url,
                 autocommit=True,
@@ -126,20 +131,38 @@ class Postgres:
     def _prepare(self, connection: Any) -> Any:
         """For one that is about to work on the index's tables."""
         from pgvector.psycopg import register_vector
+        from psycopg.adapt import Dumper
+        from psycopg.pq import Format
 
-        with self._told():
+        class TermsDumper(Dumper):
+            """Gives terms to PostgreSQL as it sends and takes a tsvector itself."""
+
+            format = Format.BINARY
+            oid = connection.adapters.types["tsvector"].oid
+
+            def dump(self, obj: Any) -> bytes:
+                return bytes(obj.data)
+
+        with self.told():
             connection.execute(f'SET search_path TO "{self._name}", public')
             connection.execute(f"SET hnsw.ef_search = {BEAM}")
             register_vector(connection)
+            connection.adapters.register_dumper(_Terms, TermsDumper)
+            if not self.kind:
+                sql = (
+                    "SELECT format_type(atttypid, NULL) FROM pg_attribute"
+                    " WHERE attrelid = 'passages'::regclass AND attname = 'vector'"
+                )
+                ((self.kind,),) = connection.execute(sql).fetchall()
         return connection
 
     def exists(self) -> bool:
-        with self._connect() as connection, self._told():
+        with self._connect() as connection, self.told():
             found = connection.execute("SELECT to_regclass(%s)", [f'"{self._name}".state'])
             return bool(found.fetchone() != (None,))
 
     def create(self, made: Mapping[str, str], state: State) -> None:
-        with self._connect() as db, self._told(), db.transaction():
+        with self._connect() as db, self.told(), db.transaction():
             db.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"beleg {self._name}"])
             found = db.execute("SELECT to_regclass(%s)", [f'"{self._name}".state'])
             if found.fetchone() != (None,):
@@ -150,8 +173,8 @@ class Postgres:
             half = db.execute("SELECT to_regtype('halfvec')").fetchone() != (None,)
             kind = f"{'halfvec' if half else 'vector'}({int(made['dimension'])})"
             db.execute(_TABLES.format(vector=kind))
-            marks = ", ".join(["%s"] * len(state))
-            db.execute(f"INSERT INTO state VALUES ({marks})", list(state))
+            marks = ", ".join(["%s"] * (len(state) + 1))
+            db.execute(f"INSERT INTO state VALUES ({marks})", [*state, seal(*state)])
             with db.cursor() as cursor:
                 cursor.executemany("INSERT INTO manifest VALUES (%s, %s)", list(made.items()))
 
@@ -167,11 +190,11 @@ class Postgres:
         return self._begin(self._prepare(self._connect()))
 
     def _begin(self, connection: Any) -> PostgresSession:
-        with self._told():
+        with self.told():
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            session = PostgresSession(connection, self._told)
-            session.state()  # now it is fixed
+        session = PostgresSession(connection, self)
         weakref.finalize(session, self._release, connection)
+        session.state()  # now it is fixed
         return session
 
     def _release(self, connection: Any) -> None:
@@ -213,7 +236,7 @@ class Postgres:
     def _wait(self, connection: Any) -> None:
         deadline = time.monotonic() + lock.WAIT
         key = f"beleg {self._name} writer"
-        with self._told():
+        with self.told():
             while True:
                 asked = connection.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [key])
                 if asked.fetchone() == (True,):
@@ -231,30 +254,45 @@ class Postgres:
 
     @contextmanager
     def writing(self) -> Iterator[PostgresSession]:
-        with self._told(), self._writer.transaction():
-            yield PostgresSession(self._writer, self._told)
+        with self.told(), self._writer.transaction():
+            yield PostgresSession(self._writer, self)
 
     def gather(self) -> None:
-        session = PostgresSession(self._writer, self._told)
-        with self._told():
+        session = PostgresSession(self._writer, self)
+        with self.told():
             for table in ("passages", "sentences"):
                 session.index(table)
+
+
+class _Terms(NamedTuple):
+    """A tsvector, as PostgreSQL sends it."""
+
+    data: bytes
 
 
 class PostgresSession:
     """What is done within one transaction (see index.served.Session)."""
 
-    def __init__(self, connection: Any, told: Any) -> None:
+    def __init__(self, connection: Any, engine: Postgres) -> None:
         self._db = connection
-        self._told = told
+        self.told = engine.told
+        self._kind = engine.kind
+        self._address = engine.address
 
-    def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._told():
-            return cast(list[tuple[Any, ...]], self._db.execute(sql, values or None).fetchall())
+    def _rows(self, sql: str, *values: object, binary: bool = False) -> list[tuple[Any, ...]]:
+        with self.told():
+            found = self._db.execute(sql, values or None, binary=binary)
+            return cast(list[tuple[Any, ...]], found.fetchall())
+
+    @cached_property
+    def _state(self) -> State:
+        found = self._rows(f"SELECT {', '.join(State._fields)}, seal FROM state")
+        if len(found) != 1 or seal(*found[0][:-1]) != bytes(found[0][-1]):
+            raise damaged(self._address, "its state is not what was written")
+        return State(*found[0][:-1])
 
     def state(self) -> State:
-        (found,) = self._rows(f"SELECT {', '.join(State._fields)} FROM state")
-        return State(*found)
+        return self._state
 
     def manifest(self) -> dict[str, str]:
         return dict(self._rows("SELECT key, value FROM manifest ORDER BY key"))
@@ -275,10 +313,10 @@ class PostgresSession:
     def stale(self) -> bool:
         return False
 
-    def text(self, document: int) -> str:
-        for (found,) in self._rows("SELECT text FROM documents WHERE id = %s", document):
-            return bytes(found).decode("utf-8", "replace")
-        return ""
+    def texts(self, documents: Collection[int]) -> dict[int, str]:
+        sql = "SELECT id, text FROM documents WHERE id = ANY(%s)"
+        rows = self._rows(sql, list(documents))
+        return {number: bytes(text).decode("utf-8", "replace") for number, text in rows}
 
     def languages(self, among: Among) -> Collection[str]:
         if among:
@@ -320,14 +358,6 @@ class PostgresSession:
             found |= {number for (number,) in rows}
         return found
 
-    @property
-    def _kind(self) -> str:
-        ((kind,),) = self._rows(
-            "SELECT format_type(atttypid, NULL) FROM pg_attribute"
-            " WHERE attrelid = 'passages'::regclass AND attname = 'vector'"
-        )
-        return str(kind)
-
     def holding(
         self, question: Sequence[Mapping[str, float]], counts: Mapping[str, int], k: int,
         among: Among,
@@ -362,6 +392,7 @@ class PostgresSession:
         for number, vector in self._rows(
             "SELECT passage, vector FROM sentences WHERE passage = ANY(%s) ORDER BY 1, number",
             wanted,
+            binary=True,
         ):
             below.setdefault(number, []).append(_array(vector))
         counts: dict[int, dict[str, int]] = {}
@@ -377,6 +408,7 @@ class PostgresSession:
             'SELECT id, document, start, "end", spans, vector, seal, seal_too, language, length'
             " FROM passages WHERE id = ANY(%s) ORDER BY id",
             wanted,
+            binary=True,
         ):
             number, vector = row[0], _array(row[5])
             inner = np.asarray(below.get(number, []), np.float16).reshape(-1, len(vector))
@@ -393,33 +425,44 @@ class PostgresSession:
     # --- within a transaction that writes ---
 
     def insert(self, new: Sequence[New]) -> None:
-        with self._told(), self._db.cursor() as cursor:
+        with self.told(), self._db.cursor() as cursor:
             marks = ", ".join(["%s"] * (len(Record._fields) + 2))
             cursor.executemany(
                 f"INSERT INTO documents VALUES ({marks})",
                 [(*one.record, one.text.encode("utf-8"), list(one.labels)) for one in new],
             )
             rows = [row for one in new for row in one.rows]
-            with cursor.copy("COPY passages FROM STDIN") as copy:
+            whole, small = ("int8", "int8"), ("int4", "int4")
+            with cursor.copy("COPY passages FROM STDIN (FORMAT BINARY)") as copy:
+                copy.set_types((
+                    *whole, *small, "bytea", self._kind, "bytea", "bytea",
+                    "text", "int4", "tsvector",
+                ))  # fmt: skip
                 for row in rows:
                     copy.write_row((
-                        *row[:5], _text(row.vector), row.seal, row.seal_too,
-                        row.language, row.length, _tsvector(row.counts),
+                        *row[:5], self._vector(row.vector), row.seal, row.seal_too,
+                        row.language, row.length, _Terms(_tsvector(row.counts)),
                     ))  # fmt: skip
-            with cursor.copy("COPY sentences FROM STDIN") as copy:
+            with cursor.copy("COPY sentences FROM STDIN (FORMAT BINARY)") as copy:
+                copy.set_types(("int8", "int4", "int8", self._kind))
                 for row in rows:
                     for number, vector in enumerate(row.sentences):
-                        copy.write_row((row.id, number, row.document, _text(vector)))
+                        copy.write_row((row.id, number, row.document, self._vector(vector)))
+
+    def _vector(self, vector: NDArray[np.float16]) -> Any:
+        from pgvector import HalfVector, Vector
+
+        return (HalfVector if self._kind == "halfvec" else Vector)(vector)
 
     def delete(self, record: Record) -> None:
-        with self._told():
+        with self.told():
             for table, column in (
                 *(("documents", "id"), ("passages", "document"), ("sentences", "document")),
             ):
                 self._db.execute(f"DELETE FROM {table} WHERE {column} = %s", [record.id])
 
     def count(self, change: Mapping[str, int]) -> None:
-        with self._told():
+        with self.told():
             self._db.execute(
                 "INSERT INTO counts SELECT * FROM unnest(%s::text[], %s::bigint[])"
                 " ON CONFLICT (name) DO UPDATE SET passages = counts.passages + excluded.passages",
@@ -431,9 +474,9 @@ class PostgresSession:
             )
 
     def finish(self, state: State) -> None:
-        with self._told():
-            fields = ", ".join(f"{field} = %s" for field in State._fields)
-            self._db.execute(f"UPDATE state SET {fields}", list(state))
+        with self.told():
+            fields = ", ".join(f"{field} = %s" for field in (*State._fields, "seal"))
+            self._db.execute(f"UPDATE state SET {fields}", [*state, seal(*state)])
 
     def index(self, table: str) -> None:
         """Give a table of many vectors an HNSW index."""
@@ -466,20 +509,17 @@ def _array(vector: Any) -> NDArray[np.float16]:
     return np.asarray(vector.to_numpy(), np.float16)
 
 
-def _text(vector: NDArray[np.float16]) -> str:
-    return f"[{','.join(map(repr, vector.astype(np.float32).tolist()))}]"
-
-
 def _quoted(term: str) -> str:
     """A term as a lexeme, whatever signs are in it."""
     inner = term.replace("\\", "\\\\").replace("'", "''")
     return f"'{inner}'"
 
 
-def _tsvector(counts: Mapping[str, int]) -> str:
+def _tsvector(counts: Mapping[str, int]) -> bytes:
     """Terms with as many positions as they occur, of which PostgreSQL only counts the number."""
-    lexemes = []
-    for term, count in list(counts.items())[:LEXEMES]:
-        positions = ",".join(map(str, range(1, min(count, TIMES) + 1)))
-        lexemes.append(f"{_quoted(term)}:{positions}")
-    return " ".join(lexemes)
+    some = sorted((term.encode("utf-8"), n) for term, n in islice(counts.items(), LEXEMES))
+    found = bytearray(struct.pack("!i", len(some)))
+    for term, n in some:
+        many = min(n, TIMES)
+        found += term + struct.pack(f"!xH{many}H", many, *range(1, many + 1))
+    return bytes(found)

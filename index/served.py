@@ -109,7 +109,7 @@ class Session(Protocol):
     def stale(self) -> bool:
         """Whether the index has changed so that this state may not be whole any more."""
 
-    def text(self, document: int) -> str: ...
+    def texts(self, documents: Collection[int]) -> dict[int, str]: ...
     def languages(self, among: Among) -> Collection[str]: ...
     def numbers(self, among: Among) -> list[int]:
         """Of documents, in order."""
@@ -162,12 +162,20 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
+def damaged(address: str, what: str) -> DamageError:
+    return DamageError(
+        f"the index in {address} is damaged ({what}): beleg check --index {address}  says what of"
+        " it, remove and add that again"
+    )
+
+
 class ServedSnapshot:
     """One state of the documents on a server; all that is read is checked."""
 
     def __init__(self, address: str, session: Session) -> None:
         self._address = address
         self.session = session
+        self._expected: dict[int, tuple[Record, str]] = {}
 
     def state(self) -> State:
         return self.session.state()
@@ -182,10 +190,7 @@ class ServedSnapshot:
     def damaged(self, what: str) -> BelegError:
         if self.session.stale():
             return InputError(f"the index in {self._address} changed while it was read: try again")
-        return DamageError(
-            f"the index in {self._address} is damaged ({what}): beleg check --index"
-            f" {self._address}  says what of it, remove and add that again"
-        )
+        return damaged(self._address, what)
 
     def find(self, **equal: object) -> Iterator[Record]:
         return map(self._sound, self.session.records((), **equal))
@@ -199,13 +204,25 @@ class ServedSnapshot:
             raise self.damaged(what)
         return record
 
+    def expect(self, documents: Collection[int]) -> None:
+        """Read several that are about to be asked for, at once."""
+        numbers = sorted(documents)
+        texts = self.session.texts(numbers)
+        for record in self.find(id=numbers):
+            self._expected[record.id] = record, texts.get(record.id, "")
+
     def record(self, document: int) -> Record:
-        for record in self.find(id=document):
-            return record
-        raise self.damaged(f"document number {document} is missing")
+        if document not in self._expected:
+            self.expect([document])
+        if document not in self._expected:
+            raise self.damaged(f"document number {document} is missing")
+        return self._expected[document][0]
 
     def document(self, record: Record) -> Document:
-        document = record.document(self.session.text(record.id))
+        if record.id not in self._expected:
+            self.expect([record.id])
+        _, text = self._expected.pop(record.id)
+        document = record.document(text)
         if document.id != record.key:
             raise self.damaged(f"the text of {record.source!r} is not what was written")
         return document
@@ -268,6 +285,10 @@ class ServedWriter(ServedSnapshot):
         self._change: Counter[str] = Counter()
         self._pending: dict[str, tuple[Any, ...]] = {}
 
+    def find(self, **equal: object) -> Iterator[Record]:
+        """Also what is damaged: that it may be removed."""
+        return self.session.records((), **equal)
+
     def put(
         self,
         document: Document,
@@ -276,8 +297,6 @@ class ServedWriter(ServedSnapshot):
         sentences: Sequence[NDArray[np.float16]],
     ) -> None:
         """Add a document; one of the same source is replaced."""
-        for old in list(self.find(source=document.source)):
-            self.remove(old)
         self._pending.pop(document.source, None)
         self._pending[document.source] = (document, passages, vectors, sentences)
 
@@ -299,6 +318,9 @@ class ServedWriter(ServedSnapshot):
 
     def finish(self) -> None:
         """Write what was put, the counts and the state."""
+        if self._pending:
+            for old in list(self.find(source=list(self._pending))):
+                self.remove(old)
         own: set[str] = set()
         spelt: set[str] = set()
         for document, passages, *_ in self._pending.values():
@@ -456,7 +478,17 @@ class ServedView:
         return Lazy(lambda: self.snapshot.session.ids(self._among), self.passage)
 
     def document(self, number: int) -> Document:
-        return self.library.get(self.snapshot, self.snapshot.state().incarnation, number)
+        return self.library.get(self.snapshot, self._incarnation, number)
+
+    @cached_property
+    def _incarnation(self) -> str:
+        return self.snapshot.state().incarnation
+
+    def read(self, rows: Sequence[int]) -> list[Passage]:
+        numbers = {self._part(row).document for row in rows}
+        if missing := self.library.missing(self._incarnation, numbers):
+            self.snapshot.expect(missing)
+        return [self.passage(row) for row in rows]
 
     def words(self, question: str, language: str) -> list[dict[str, float]]:
         compounds = self._known.compounds(words(question))

@@ -350,8 +350,8 @@ class PassageIndex:
         score = fuse(channels)
         rank = {name: ranks(values) for name, values in channels.items()}
         hits = []
-        for i in np.argsort(-score, kind="stable")[:k]:
-            passage = view.passage(int(found.rows[i]))
+        best = np.argsort(-score, kind="stable")[:k]
+        for i, passage in zip(best, view.read(found.rows[best].tolist()), strict=True):
             places = {name: int(order[i]) for name, order in rank.items()}
             hits.append(Hit(passage, float(score[i]), places, self._nearest(view, passage, query)))
         return hits

@@ -68,6 +68,10 @@ class Library:
                 self._recent[key] = held
         return held
 
+    def missing(self, incarnation: str, numbers: Collection[int]) -> list[int]:
+        with self._lock:
+            return [number for number in numbers if (incarnation, number) not in self._in_use]
+
 
 @dataclass(frozen=True, eq=False)
 class Segment:
@@ -415,6 +419,10 @@ class View:
         number, document = int(segment.ids[at]), int(segment.documents[at])
         part = self.snapshot.part(number, document)
         return part.passage(self.document(document), row)
+
+    def read(self, rows: Sequence[int]) -> list[Passage]:
+        """The passages of some rows."""
+        return [self.passage(row) for row in rows]
 
     def words(self, question: str, language: str) -> list[dict[str, float]]:
         """The terms that stand for each word of a question (see lexical.question_words)."""
