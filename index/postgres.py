@@ -35,6 +35,8 @@ BEAM = 200
 """How widely HNSW searches."""
 BUDGET = 5_000
 """About so many passages are looked at for the words they hold, those with rare words first."""
+ROOM = "512MB"
+"""The memory that an HNSW index may be built in; with less than it needs that takes much longer."""
 IDLE = 4
 """So many connections are kept open between questions."""
 PATIENCE = 10
@@ -103,6 +105,8 @@ class Postgres:
         self._closed = False
         self.kind = ""
         """The type of vectors, once it is known."""
+        self.iterates = False
+        """Whether HNSW goes on until it has found enough that a filter lets through."""
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -148,12 +152,17 @@ class Postgres:
             connection.execute(f"SET hnsw.ef_search = {BEAM}")
             register_vector(connection)
             connection.adapters.register_dumper(_Terms, TermsDumper)
+            version = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
             if not self.kind:
+                ((found,),) = connection.execute(version).fetchall()
+                self.iterates = [int(n) for n in found.split(".")[:2]] >= [0, 8]
                 sql = (
                     "SELECT format_type(atttypid, NULL) FROM pg_attribute"
                     " WHERE attrelid = 'passages'::regclass AND attname = 'vector'"
                 )
                 ((self.kind,),) = connection.execute(sql).fetchall()
+            if self.iterates:
+                connection.execute("SET hnsw.iterative_scan = relaxed_order")
         return connection
 
     def exists(self) -> bool:
@@ -259,7 +268,8 @@ class Postgres:
 
     def gather(self) -> None:
         session = PostgresSession(self._writer, self)
-        with self.told():
+        with self.told(), self._writer.transaction():
+            self._writer.execute(f"SET LOCAL maintenance_work_mem = '{ROOM}'")
             for table in ("passages", "sentences"):
                 session.index(table)
 
@@ -277,6 +287,7 @@ class PostgresSession:
         self._db = connection
         self.told = engine.told
         self._kind = engine.kind
+        self._iterates = engine.iterates
         self._address = engine.address
 
     def _rows(self, sql: str, *values: object, binary: bool = False) -> list[tuple[Any, ...]]:
@@ -343,58 +354,78 @@ class PostgresSession:
     def nearest(self, vector: NDArray[np.float32], k: int, among: Among) -> Collection[int]:
         from pgvector import Vector
 
-        where, values = _where("document", among)
         found: set[int] = set()
         for table, column, many in (("passages", "id", k), ("sentences", "passage", 2 * k)):
-            chosen, source = "", table
-            if among:  # all of them are compared: HNSW would find too few of those
-                chosen = f"WITH chosen AS MATERIALIZED (SELECT * FROM {table} WHERE {where})"
-                source = "chosen"
+            chosen, where, values = "", "", list[object]()
+            if among and self._iterates and self._held(among) > EXACT:
+                # One by one, so that the index is used.
+                labels = f"(SELECT d.labels FROM documents d WHERE d.id = {table}.document)"
+                where = f"WHERE {' AND '.join([f'{labels} && %s'] * len(among))}"
+                values = [list(one) for one in among]
+            elif among:  # all of them are compared: HNSW would find too few of those
+                confined, values = _where("document", among)
+                chosen = f"WITH chosen AS MATERIALIZED (SELECT * FROM {table} WHERE {confined})"
             rows = self._rows(
-                f"{chosen} SELECT {column} FROM {source}"
+                f"{chosen} SELECT {column} FROM {'chosen' if chosen else table} {where}"
                 f" ORDER BY vector <#> %s::{self._kind} LIMIT %s",
                 *(*values, Vector(vector), many),
             )
             found |= {number for (number,) in rows}
         return found
 
+    def _held(self, among: Among) -> int:
+        """How many passages a search is confined to."""
+        where, values = _where("id", among)
+        sql = f"SELECT coalesce(sum(passages), 0)::bigint FROM documents WHERE {where}"
+        ((count,),) = self._rows(sql, *values)
+        return int(count)
+
     def holding(
         self, question: Sequence[Mapping[str, float]], counts: Mapping[str, int], k: int,
         among: Among,
     ) -> Collection[int]:  # fmt: skip
-        asked = {term for choices in question for term in choices}
-        chosen: list[str] = []
-        looked_at = 0
-        for term in sorted(asked, key=lambda term: (counts[term], term)):
-            if chosen and looked_at + counts[term] > BUDGET:
+        """Those with most of the rarer words are found first, of these the best by all words."""
+        where, values = _where("document", among)
+        found, rare, looked_at = list[str](), list[object](), 0
+        pairs = [(term, n) for n, choices in enumerate(question) for term in choices]
+        for term, number in sorted(pairs, key=lambda pair: (counts[pair[0]], pair)):
+            if found and looked_at + counts[term] > BUDGET:
                 break
-            chosen.append(term)
             looked_at += counts[term]
-        worth, values = [], []
+            found.append(
+                f"SELECT id, length, {number} AS word, {question[number][term]:.6f} AS worth"
+                f" FROM passages WHERE {where} AND terms @@ %s::tsquery"
+            )
+            rare += [*values, _quoted(term)]
+        worth, held = [], []
         for choices in question:
-            cases = [f"CASE WHEN terms @@ %s::tsquery THEN {w:.6f} ELSE 0 END" for w in
-                     choices.values()]  # fmt: skip
-            if cases:
+            if choices:
+                cases = [f"CASE WHEN terms @@ %s::tsquery THEN {w:.6f} ELSE 0 END"
+                         for w in choices.values()]  # fmt: skip
                 worth.append(f"greatest({', '.join(cases)})")
-                values += [_quoted(term) for term in choices]
-        query = " | ".join(map(_quoted, chosen))
-        where, more = _where("document", among)
+                held += [_quoted(term) for term in choices]
+        query = " | ".join(_quoted(term) for term, _ in pairs)
         rows = self._rows(
-            f"SELECT id FROM passages WHERE {where} AND terms @@ %s::tsquery"
-            f" ORDER BY {' + '.join(worth)} DESC, ts_rank(terms, %s::tsquery, 1) DESC, id LIMIT %s",
-            *(*more, query, *values, query, 2 * k),
+            f"WITH held AS ({' UNION ALL '.join(found)}),"
+            " best AS (SELECT id, length, word, max(worth) AS worth FROM held GROUP BY 1, 2, 3),"
+            " few AS (SELECT id FROM best GROUP BY id, length"
+            f" ORDER BY sum(worth) DESC, length LIMIT {10 * k})"
+            f" SELECT id FROM few JOIN passages USING (id) ORDER BY {' + '.join(worth)} DESC,"
+            " ts_rank(terms, %s::tsquery, 1) DESC, id LIMIT %s",
+            *(*rare, *held, query, 2 * k),
         )
         return [number for (number,) in rows]
 
     def rows(self, ids: Sequence[int], terms: Collection[str] | None) -> Iterator[Row]:
         wanted = list(ids)
-        below: dict[int, list[NDArray[np.float16]]] = {}
-        for number, vector in self._rows(
-            "SELECT passage, vector FROM sentences WHERE passage = ANY(%s) ORDER BY 1, number",
-            wanted,
-            binary=True,
-        ):
-            below.setdefault(number, []).append(_array(vector))
+        below = dict(
+            self._rows(
+                f"SELECT passage, string_agg({self._kind}_send(vector), ''::bytea ORDER BY number)"
+                " FROM sentences WHERE passage = ANY(%s) GROUP BY passage",
+                wanted,
+                binary=True,
+            )
+        )
         counts: dict[int, dict[str, int]] = {}
         if terms is None or terms:
             these = "" if terms is None else "AND t.lexeme = ANY(%s)"
@@ -411,12 +442,18 @@ class PostgresSession:
             binary=True,
         ):
             number, vector = row[0], _array(row[5])
-            inner = np.asarray(below.get(number, []), np.float16).reshape(-1, len(vector))
+            inner = self._vectors(below.get(number, b""), len(vector))
             found = (
                 *(*row[:4], bytes(row[4]), vector, bytes(row[6]), inner, bytes(row[7])),
                 *(row[8], row[9], counts.get(number, {})),
             )
             yield Row(*found)
+
+    def _vectors(self, sent: bytes, dimension: int) -> NDArray[np.float16]:
+        """Vectors as PostgreSQL sends them, each after four bytes that say how long it is."""
+        kind = np.dtype(">f2" if self._kind == "halfvec" else ">f4")
+        rows = np.frombuffer(sent, np.uint8).reshape(-1, 4 + dimension * kind.itemsize)[:, 4:]
+        return np.ascontiguousarray(rows).view(kind).astype(np.float16)
 
     def counts(self, names: Collection[str]) -> dict[str, int]:
         asked = [name for name in names if "\0" not in name]

@@ -1,7 +1,8 @@
 """One contract for all places that an index may be kept in: memory, a folder, and servers.
 
 PostgreSQL is a real server (pgserver), Milvus the engine that its client brings for a folder
-(milvus-lite). Where one is not installed its tests are skipped, but fail under CI.
+(milvus-lite). Where one is not installed its tests are skipped, but fail under CI. They take the
+addresses in POSTGRES_TEST and MILVUS_TEST instead, where these are set.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ GERMAN = [
 def needs(extra: str, *modules: str) -> None:
     for module in modules:
         if find_spec(module) is None:
-            reason = f"{module} is missing: pip install '.[{extra}]' {module}"
+            reason = f"an index on {extra} is not tested, {module} is missing: pip install {module}"
             if os.environ.get("CI"):
                 pytest.fail(reason)
             pytest.skip(reason)
@@ -53,6 +54,9 @@ def needs(extra: str, *modules: str) -> None:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server's database."""
+    if "POSTGRES_TEST" in os.environ:
+        yield os.environ["POSTGRES_TEST"]
+        return
     needs("postgres", "psycopg", "pgvector", "pgserver")
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
     import pgserver
@@ -67,6 +71,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def milvus(tmp_path_factory: pytest.TempPathFactory) -> str:
+    if "MILVUS_TEST" in os.environ:
+        return os.environ["MILVUS_TEST"]
     needs("milvus", "pymilvus", "milvus_lite")
     return f"milvus+file://{tmp_path_factory.mktemp('milvus') / 'index.db'}"
 
@@ -83,7 +89,7 @@ def address(place: str, request: pytest.FixtureRequest) -> Any:
     if place == "folder":
         folder: Path = request.getfixturevalue("tmp_path")
         return folder / f"index{_made}"
-    return f"{request.getfixturevalue(place)}#test{_made}"
+    return f"{request.getfixturevalue(place)}#test{os.getpid()}_{_made}"
 
 
 @pytest.fixture(params=PLACES)
@@ -377,6 +383,41 @@ def test_what_was_not_written_is_no_answer(request: pytest.FixtureRequest, sql: 
     index.remove("d1", "d2")
     index.add(some(1, 2))
     assert check(where, encoder=ENCODER).problems == []
+
+
+def test_what_a_filter_lets_through_is_checked(request: pytest.FixtureRequest) -> None:
+    where = address("postgres", request)
+    index = PassageIndex(where, encoder=ENCODER)
+    index.add(some(1, 2))
+    damage_postgres(where, "UPDATE documents SET labels = array_cat(labels, (SELECT labels FROM"
+                    " documents WHERE source = 'd1')) WHERE source = 'd2'")  # fmt: skip
+    with pytest.raises(DamageError, match="'d2' is found by what it is not"):
+        index.search(question(text(2)), 2, where={"source": "d1"})
+
+
+def test_many_vectors_are_found_by_an_index_of_postgres(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.postgres.EXACT", 20)
+    where = address("postgres", request)
+    index, plain = PassageIndex(where, encoder=ENCODER), PassageIndex(encoder=ENCODER)
+    for one in (index, plain):
+        one.add([*some(*range(60)), *GERMAN])
+        one.add(some(7, version=1))
+    for asked in ASKED:
+        assert ranking(index, asked) == ranking(plain, asked)
+    session = index.view.snapshot.session  # type: ignore[attr-defined]
+    vector = ENCODER.questions([question(text(3))])[0]
+    assert len(session.nearest(vector, 50, ())) >= 50
+    for said, many in ((("language", "en"), 60), (("language", "de"), 3), (("source", "d3"), 1)):
+        among = (frozenset([label(*said)]),)
+        near = session.nearest(vector, 100, among)
+        held = {row.id for row in session.rows(session.ids(among), ())}
+        assert near <= held
+        assert len(held) == many
+        assert len(near) == many if many < 20 else len(near) > many / 2
+    indexes = session._rows("SELECT indexdef FROM pg_indexes WHERE indexdef LIKE '%%hnsw%%'")
+    assert len([line for (line,) in indexes if f"{where.partition('#')[2]}." in line]) == 2
 
 
 def test_where_the_state_is_damaged_nothing_is_answered(request: pytest.FixtureRequest) -> None:

@@ -114,7 +114,9 @@ def places(given: Sequence[str]) -> Iterator[dict[str, str | None]]:
         at.mkdir()
         for one in (at, at.parent):  # the server does not run as root
             one.chmod(0o755)
-        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
+        run = Path(folder, "run")
+        run.mkdir(mode=0o700)
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(run))
         server = pgserver.get_server(at)
         found |= {"postgres": server.get_uri(), "milvus": f"milvus+file://{folder}/milvus.db"}
         yield found
