@@ -68,6 +68,7 @@ DIGEST = "\ue000"
 WIDEST = 65_535
 MANY = 4_096
 """A document's labels; Milvus takes no more."""
+BYTES = "spans seal seal_too language"
 TABLES = ("documents", "passages", "sentences", "values")
 
 T = TypeVar("T")
@@ -113,12 +114,10 @@ class Milvus:
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # errors are told as errors
         if self.folder is not None:  # its engine has no clock, of which its own server complains
             logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
-        self._exclusive = threading.RLock()
+        self._exclusive = threading.Lock()
         self._lease = ""
         self.fresh = 0
         """So many rows were added lately."""
-        self._parts: dict[str, list[str]] = {}
-        """The rows that a long value was last seen in."""
 
     @cached_property
     def _client(self) -> Any:
@@ -208,13 +207,7 @@ class Milvus:
 
         tables = [
             ("documents", "id", "", "key source path raw hash record", 2),
-            (
-                "passages",
-                "id",
-                "document start end length",
-                "spans seal seal_too language",
-                dimension,
-            ),
+            ("passages", "id", "document start end length", BYTES, dimension),
             ("sentences", "id", "document passage", "", dimension),
             ("values", "name", "number", "text", 2),
         ]
@@ -227,14 +220,17 @@ class Milvus:
 
     def value(self, name: str) -> Any:
         """What was set under a name, or None."""
+        return self._found(name)[0]
+
+    def _found(self, name: str) -> tuple[Any, list[str]]:
+        """What was set, and the rows that it is in, if it is longer than one."""
         for _ in range(TRIES):
             found = self.call("get", "values", ids=[name])
             if not found:
-                return None
+                return None, []
             with self.read(f"its {name}"):
                 held = json.loads(found[0]["text"])
                 parts, text, sealed = held["parts"], held["text"], held["seal"]
-                self._parts[name] = parts
                 if parts:
                     rows = self.call("get", "values", ids=parts)
                     texts = {row["name"]: row["text"] for row in rows}
@@ -243,7 +239,7 @@ class Milvus:
                     text = "".join(texts[part] for part in parts)
                 if seal(text).hex() != sealed:
                     raise ValueError
-                return json.loads(text)
+                return json.loads(text), parts
         raise damaged(self.address, f"of its {name} a part is missing")
 
     @contextmanager
@@ -255,7 +251,7 @@ class Milvus:
 
     def set_value(self, name: str, value: Any) -> None:
         """Put a value in the place of what was there, in one step, however long it is."""
-        text, parts, old = json.dumps(value), list[str](), self._parts.get(name, [])
+        text, parts, (_, old) = json.dumps(value), list[str](), self._found(name)
         sealed = seal(text).hex()
         if len(text) > PIECE:
             pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)]
@@ -263,7 +259,6 @@ class Milvus:
             self._put(zip(parts, pieces, strict=True))
             text = ""
         self._put([(name, json.dumps({"parts": parts, "text": text, "seal": sealed}))])
-        self._parts[name] = parts
         if old:
             self.call("delete", "values", ids=old)
 
@@ -357,20 +352,20 @@ class Milvus:
 
     def _sweep(self) -> None:
         """Delete what has been gone for a while, and undo what a killed writer has begun."""
-        held = self.value("state")
+        held, parts = self._found("state")
         state, gone = State(*held["state"]), held["gone"]
-        undo = self.value("undo")
+        undo, more = self._found("undo")
         if undo and undo["generation"] > state.generation:
             self.set_counts(undo["counts"])
-        old = [number for number, since in gone if since < time.time() - GRACE]
+        old = _past(gone)
         for key, tables in (("id", TABLES[:1]), ("document", TABLES[1:3]), ("number", TABLES[3:])):
             for table in tables:
                 self.call("delete", table, filter=f"{key} > {state.last_document}")
                 for some in _chunks(old, CHUNK):
                     self.call("delete", table, filter=f"{key} in {some}")
-        for name in ("state", "undo"):
-            own = f'name like "{name}/%" and name not in {json.dumps(self._parts.get(name, []))}'
-            self.call("delete", "values", filter=own)
+        for name, own in (("state", parts), ("undo", more)):
+            left_over = f'name like "{name}/%" and name not in {json.dumps(own)}'
+            self.call("delete", "values", filter=left_over)
         if old:
             left = set(old)
             self.set_value("state", held | {"gone": [g for g in gone if g[0] not in left]})
@@ -392,6 +387,8 @@ class Milvus:
     @contextmanager
     def writing(self) -> Iterator[MilvusSession]:
         self.check_lease()
+        if len(_past(self.value("state")["gone"])) > CHUNK:
+            self._sweep()
         yield MilvusSession(self)
 
     def gather(self) -> None:
@@ -645,6 +642,11 @@ class MilvusSession:
         self._engine.check_lease()
         made = {"state": list(state), "gone": self._gone, "languages": +self._languages}
         self._engine.set_value("state", made)
+
+
+def _past(gone: Iterable[tuple[int, float]]) -> list[int]:
+    """The numbers of documents that no question reads any more."""
+    return [number for number, since in gone if since < time.time() - GRACE]
 
 
 def _within(numbers: Sequence[int]) -> list[str]:

@@ -101,7 +101,7 @@ class Postgres:
         self._idle: list[Any] = []
         weakref.finalize(self, _close, self._idle)
         self._writer: Any = None
-        self._exclusive = threading.RLock()
+        self._exclusive = threading.Lock()
         self._closed = False
         self.kind = ""
         """The type of vectors, once it is known."""

@@ -37,6 +37,8 @@ LONGEST = 100
 """A term is cut to so many characters."""
 WORD = "="
 """Stands before a word that compounds may be split into, where it is counted."""
+RECENT = 2_000
+"""So many passages stay with a view once they were read, and then some."""
 ALL = ""
 """Under this, all terms of all passages are counted."""
 
@@ -212,16 +214,16 @@ class ServedSnapshot:
             self._expected[record.id] = record, texts.get(record.id, "")
 
     def record(self, document: int) -> Record:
-        if document not in self._expected:
-            self.expect([document])
-        if document not in self._expected:
-            raise self.damaged(f"document number {document} is missing")
-        return self._expected[document][0]
+        if document in self._expected:
+            return self._expected[document][0]
+        for record in self.find(id=document):
+            return record
+        raise self.damaged(f"document number {document} is missing")
 
     def document(self, record: Record) -> Document:
-        if record.id not in self._expected:
-            self.expect([record.id])
-        _, text = self._expected.pop(record.id)
+        _, text = self._expected.pop(record.id, (record, None))
+        if text is None:
+            text = self.session.texts([record.id]).get(record.id, "")
         document = record.document(text)
         if document.id != record.key:
             raise self.damaged(f"the text of {record.source!r} is not what was written")
@@ -456,7 +458,7 @@ class ServedView:
 
     @property
     def documents(self) -> Sequence[Document]:
-        return Lazy(self._numbers, self.document)
+        return Lazy(self._numbers, self.document, self._expect)
 
     def _numbers(self) -> Sequence[int]:
         return self.snapshot.session.numbers(self._among)
@@ -475,7 +477,7 @@ class ServedView:
 
     @property
     def passages(self) -> Sequence[Passage]:
-        return Lazy(lambda: self.snapshot.session.ids(self._among), self.passage)
+        return Lazy(lambda: self.snapshot.session.ids(self._among), self.passage, self._fetch)
 
     def document(self, number: int) -> Document:
         return self.library.get(self.snapshot, self._incarnation, number)
@@ -485,10 +487,20 @@ class ServedView:
         return self.snapshot.state().incarnation
 
     def read(self, rows: Sequence[int]) -> list[Passage]:
-        numbers = {self._part(row).document for row in rows}
-        if missing := self.library.missing(self._incarnation, numbers):
-            self.snapshot.expect(missing)
+        self._fetch(rows)
         return [self.passage(row) for row in rows]
+
+    def _expect(self, documents: Collection[int]) -> None:
+        if missing := self.library.missing(self._incarnation, documents):
+            self.snapshot.expect(missing)
+
+    def _fetch(self, rows: Sequence[int]) -> None:
+        """Read rows, and what their documents are, at once."""
+        if len(self._rows) > RECENT:
+            self._rows.clear()
+        if missing := [row for row in rows if row not in self._rows]:
+            self._rows.update((row.id, row) for row in self.snapshot.session.rows(missing, ()))
+        self._expect({self._part(row).document for row in rows})
 
     def words(self, question: str, language: str) -> list[dict[str, float]]:
         compounds = self._known.compounds(words(question))
@@ -518,11 +530,13 @@ class ServedView:
         )
 
     def _part(self, number: int) -> Part:
-        if number not in self._rows:
-            self._rows.update((r.id, r) for r in self.snapshot.session.rows([number], ()))
-        if number not in self._rows:
+        row = self._rows.get(number)
+        if row is None:
+            row = next(self.snapshot.session.rows([number], ()), None)
+        if row is None:
             raise self.snapshot.damaged(f"passage {number} is missing")
-        return self.snapshot.part(self._rows[number])
+        self._rows[number] = row
+        return self.snapshot.part(row)
 
     def passage(self, row: int) -> Passage:
         """A passage with its text, which is what was added, or DamageError."""

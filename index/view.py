@@ -506,13 +506,22 @@ def alternatives(wanted: Any) -> Collection[Any]:
 
 
 class Lazy(Sequence[T]):
-    """What a view has, each read when it is asked for; so are their ``numbers``."""
+    """What a view has, each read when it is asked for; so are their ``numbers``.
+
+    ``expect`` is told of those that are about to be read, where many are.
+    """
+
+    AT_ONCE = 100
 
     def __init__(
-        self, numbers: Callable[[], Sequence[int] | NDArray[np.int64]], read: Callable[[int], T]
+        self,
+        numbers: Callable[[], Sequence[int] | NDArray[np.int64]],
+        read: Callable[[int], T],
+        expect: Callable[[Sequence[int]], None] = lambda some: None,
     ) -> None:
         self._find = numbers
         self._read = read
+        self._expect = expect
 
     @cached_property
     def _numbers(self) -> Sequence[int] | NDArray[np.int64]:
@@ -531,4 +540,7 @@ class Lazy(Sequence[T]):
         return self._read(int(self._numbers[i]))
 
     def __iter__(self) -> Iterator[T]:
-        return (self._read(int(number)) for number in self._numbers)
+        for begin in range(0, len(self._numbers), self.AT_ONCE):
+            some = [int(number) for number in self._numbers[begin : begin + self.AT_ONCE]]
+            self._expect(some)
+            yield from map(self._read, some)
