@@ -503,8 +503,12 @@ def test_the_wrong_password_is_one_line_without_it(postgres: str) -> None:
 
 
 def test_the_command_takes_an_address(
-    request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """In this process, as each of its own would load the encoder."""
+    monkeypatch.setattr("ui.cli._hush", lambda: None)  # it would hush other tests too
     where = address("postgres", request)
 
     def beleg(*arguments: str) -> tuple[int, str, str]:
@@ -514,7 +518,7 @@ def test_the_command_takes_an_address(
 
     code, _, told = beleg("list")
     assert (code, len(told.splitlines())) == (2, 1)
-    PassageIndex(where).add(EXAMPLE)
+    assert beleg("add", str(EXAMPLE))[::2] == (0, "")
     assert EXAMPLE.name in beleg("list")[1]
     assert (
         "rief daraufhin seinen Botschafter" in beleg("ask", "Why was the ambassador recalled?")[1]
