@@ -24,8 +24,11 @@ from index.carve import carve
 from index.database import Database, read_count, replace, write_count
 from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
 from index.errors import DamageError, InputError, MismatchError, ModelError
+from index.local import Local
+from index.place import place_of
 from index.records import SCHEMA, TABLES, Part, Snapshot, total
-from index.store import PassageIndex, check_empty
+from index.served import Served
+from index.store import PassageIndex, missing
 from index.types import Document
 
 WORK = "repair.new"
@@ -59,6 +62,9 @@ def check(folder: str | Path, model: str | None = None, encoder: Encoder | None 
     Raises:
         InputError: there is no index.
     """
+    place = place_of(folder)
+    if isinstance(place, Served):
+        return _check_served(place, model, encoder)
     folder = Path(folder)
     database = _open(folder)
     found = Findings()
@@ -89,6 +95,15 @@ def repair(
         InputError: there is no index, nothing is left of it, or it cannot be written.
         ModelError: the encoder is needed and cannot be loaded.
     """
+    place = place_of(folder)
+    if isinstance(place, Served):
+        found = _check_served(place, model, encoder)
+        if found.problems:
+            raise InputError(
+                f"an index on a server is not repaired: what beleg check --index {place.path}  "
+                "names, remove and add again, or bring back the server's own backup"
+            )
+        return found
     folder = Path(folder)
     database = _open(folder)
     with database.exclusive():
@@ -107,10 +122,42 @@ def repair(
     return found
 
 
+def _check_served(place: Served, model: str | None, encoder: Encoder | None) -> Findings:
+    """Read everything on a server, and hold the encoder against it."""
+    found, digest = Findings(), 0
+    try:
+        if not place.exists():
+            raise missing(place)
+        snapshot = place.snapshot()
+        held, state = snapshot.manifest(), snapshot.state()
+    except DamageError as error:
+        found.problems.append(str(error))
+        return found
+    for number in snapshot.session.numbers(()):
+        try:
+            record = snapshot.record(number)
+            snapshot.document(record)
+            found.passages += len(snapshot.parts(record))
+            found.documents += 1
+            digest = total([record.seal], digest)
+        except DamageError as error:
+            found.problems.append(str(error))
+    there = (state.documents, state.passages, state.digest)
+    if not found.problems and there != (found.documents, found.passages, digest):
+        found.problems.append(str(snapshot.damaged("its parts do not add up")))
+    try:
+        manifest.check_encoder(held, encoder or _encoder(held, model), place.path)
+    except MismatchError as error:
+        found.problems.append(str(error))
+    except ModelError as error:
+        found.notes.append(f"its encoder was not compared: {error}")
+    return found
+
+
 def _open(folder: Path) -> Database:
-    if not PassageIndex.exists(folder):
-        check_empty(folder)
-        raise InputError(f"no index in {folder}: make one with  beleg add PATH --index {folder}")
+    place = Local(folder)
+    if not place.exists():
+        raise missing(place)
     return Database(folder, strict=False)
 
 

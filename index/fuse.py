@@ -29,3 +29,15 @@ def ranks(scores: NDArray[np.float32]) -> NDArray[np.int64]:
     found = np.empty(len(scores), np.int64)
     found[order] = np.arange(1, len(scores) + 1)
     return found
+
+
+def top(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """The rows of the ``k`` highest scores over 0, in order of the rows."""
+    bar, rows = float(scores.max(initial=0)), np.zeros(0, np.int64)
+    for _ in range(4):  # as a rule few are near the best
+        bar /= 2
+        if len(rows := np.flatnonzero(scores > bar)) >= k:
+            break
+    else:
+        rows = np.flatnonzero(scores > 0)
+    return np.sort(rows[np.argpartition(-scores[rows], k - 1)[:k]]) if k < len(rows) else rows

@@ -357,7 +357,7 @@ class KeywordIndex:
         return self._idf(len(self._find(term)[0]))
 
     def _idf(self, n: int) -> float:
-        return math.log(1 + (self._count - n + 0.5) / (n + 0.5))
+        return idf(n, self._count)
 
     def word_idf(self, choices: Mapping[str, float]) -> float:
         """The weight of a question's word: of its rarest term that the index has."""
@@ -398,13 +398,26 @@ class KeywordIndex:
         self, texts: Sequence[Collection[str]], question: Sequence[Mapping[str, float]]
     ) -> NDArray[np.float32]:
         """The share of the question's idf that the terms of each text hold, (texts,)."""
-        idfs = [self.word_idf(choices) for choices in question]
-        mass = sum(idfs) or 1.0
-        rows = []
-        for terms_ in texts:
-            held = 0.0
-            for choices, idf in zip(question, idfs, strict=True):
-                best = max((w for t, w in choices.items() if t in terms_), default=0.0)
-                held += best * idf
-            rows.append(held / mass)
-        return np.asarray(rows, np.float32)
+        return coverage(texts, question, [self.word_idf(choices) for choices in question])
+
+
+def idf(holding: int, of: int) -> float:
+    """Inverse document frequency as in Lucene, of what so many texts hold."""
+    return math.log(1 + (of - holding + 0.5) / (holding + 0.5))
+
+
+def coverage(
+    texts: Sequence[Collection[str]],
+    question: Sequence[Mapping[str, float]],
+    idfs: Sequence[float],
+) -> NDArray[np.float32]:
+    """The share of the idf of a question's words that the terms of each text hold, (texts,)."""
+    mass = sum(idfs) or 1.0
+    rows = []
+    for terms_ in texts:
+        held = 0.0
+        for choices, worth in zip(question, idfs, strict=True):
+            best = max((w for t, w in choices.items() if t in terms_), default=0.0)
+            held += best * worth
+        rows.append(held / mass)
+    return np.asarray(rows, np.float32)

@@ -83,14 +83,14 @@ def read(folder: Path) -> dict[str, str]:
     return held
 
 
-def check_name(held: Mapping[str, str], encoder: Encoder, folder: Path) -> None:
+def check_name(held: Mapping[str, str], encoder: Encoder, folder: Path | str) -> None:
     """Raise MismatchError where an encoder has another name than that of the index."""
     if held["encoder"] != encoder.name:
         before, now = (f"the encoder {name!r}" for name in (held["encoder"], encoder.name))
         raise _mismatch(held, encoder, folder, before, now)
 
 
-def check_encoder(held: Mapping[str, str], encoder: Encoder, folder: Path) -> None:
+def check_encoder(held: Mapping[str, str], encoder: Encoder, folder: Path | str) -> None:
     """Load an encoder and raise MismatchError where the index is not made with it."""
     check_name(held, encoder, folder)
     for before, now in _differences(held, encoder):
@@ -110,10 +110,12 @@ def _differences(held: Mapping[str, str], encoder: Encoder) -> Iterator[tuple[st
 
 
 def _mismatch(
-    held: Mapping[str, str], encoder: Encoder, folder: Path, before: str, now: str
+    held: Mapping[str, str], encoder: Encoder, folder: Path | str, before: str, now: str
 ) -> MismatchError:
     other = "" if encoder.name == BUNDLED_NAME else f" --model {encoder.name}"
     advice = f"beleg check --index {folder} --repair{other}  embeds its documents anew"
+    if isinstance(folder, str):  # on a server
+        advice = f"its documents can be added to another one:  beleg add PATH --index …{other}"
     if held["encoder"] != encoder.name:
         own = held["encoder"]
         own = "leave out --model" if own == BUNDLED_NAME else f"say --model {own}"

@@ -158,6 +158,36 @@ def _described(document: Document) -> tuple[str, str, str, str, int]:
     return document.title, document.language, pages, metadata, int(document.whole)
 
 
+def rows_of(
+    document: Document,
+    passages: Sequence[Passage],
+    vectors: NDArray[np.float16],
+    sentences: Sequence[NDArray[np.float16]],
+    number: int,
+    first: int,
+) -> tuple[Record, list[tuple[Any, ...]], list[tuple[int, bytes, bytes]]]:
+    """A document's row, those of its passages from the number ``first`` on, and those of their
+    sentences' vectors, all sealed."""
+    rows, inner, seals = [], [], []
+    for at, passage in enumerate(passages):
+        spans = [(s.start - passage.start, s.end - passage.start) for s in passage.sentences]
+        row = (
+            *(first + at, number, passage.start, passage.end),
+            *(np.asarray(spans, np.uint32).tobytes(), vectors[at].tobytes()),
+        )
+        below = (first + at, sentences[at].tobytes())
+        seals += [seal(*row), seal(*below)]
+        rows.append((*row, seals[-2]))
+        inner.append((*below, seals[-1]))
+    title, language, pages, metadata, whole = _described(document)
+    record: tuple[Any, ...] = (
+        *(number, document.id, document.source, document.path, title, language, pages),
+        *(document.raw, metadata, whole, text_hash(document.text)),
+        *(first, len(rows), total(seals)),
+    )
+    return Record(*(*record, seal(*record))), rows, inner
+
+
 class Snapshot:
     """One state of the file; it stays what it was for as long as this is held."""
 
@@ -203,6 +233,11 @@ class Snapshot:
             if seal(*row[:-1]) != row[-1]:
                 raise self.damaged(f"what it says of document {row[2]!r} is not what was written")
             yield Record(*row)
+
+    def find(self, **equal: object) -> Iterator[Record]:
+        """The documents whose rows hold these values."""
+        where = " AND ".join(f"{column} = ?" for column in equal)
+        return self.records(f"WHERE {where}" if equal else "", *equal.values())
 
     def record(self, document: int) -> Record:
         for record in self.records("WHERE id = ?", document):
@@ -276,39 +311,23 @@ class Writer(Snapshot):
         for old in list(self.records("WHERE source = ?", document.source)):
             self.remove(old)
         state, db = self._state, self._connection
-        number, first = state.last_document + 1, state.last_passage + 1
-        rows, inner, seals = [], [], []
-        for at, passage in enumerate(passages):
-            spans = [(s.start - passage.start, s.end - passage.start) for s in passage.sentences]
-            row = (
-                *(first + at, number, passage.start, passage.end),
-                *(np.asarray(spans, np.uint32).tobytes(), vectors[at].tobytes()),
-            )
-            below = (first + at, sentences[at].tobytes())
-            seals += [seal(*row), seal(*below)]
-            rows.append((*row, seals[-2]))
-            inner.append((*below, seals[-1]))
-        title, language, pages, metadata, whole = _described(document)
-        record: tuple[Any, ...] = (
-            *(number, document.id, document.source, document.path, title, language, pages),
-            *(document.raw, metadata, whole, text_hash(document.text)),
-            *(first, len(rows), total(seals)),
+        record, rows, inner = rows_of(
+            document, passages, vectors, sentences, state.last_document + 1, state.last_passage + 1
         )
-        record = (*record, seal(*record))
         try:
             marks = ", ".join("?" * len(record))
             db.execute(f"INSERT INTO documents VALUES ({marks})", record)
         except UnicodeEncodeError:
             raise InputError(f"{document.source!r} holds half of a surrogate pair") from None
-        db.execute("INSERT INTO texts VALUES (?, ?)", (number, document.text))
+        db.execute("INSERT INTO texts VALUES (?, ?)", (record.id, document.text))
         db.executemany("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         db.executemany("INSERT INTO sentences VALUES (?, ?, ?)", inner)
         self._state = state._replace(
             documents=state.documents + 1,
             passages=state.passages + len(rows),
-            digest=total([record[-1]], state.digest),
-            last_document=number,
-            last_passage=first + len(rows) - 1,
+            digest=total([record.seal], state.digest),
+            last_document=record.id,
+            last_passage=record.first + len(rows) - 1,
         )
 
     def remove(self, record: Record) -> None:

@@ -1,15 +1,15 @@
-"""PassageIndex: documents in, passages found. The one owner of the on-disk state.
+"""PassageIndex: documents in, passages found. The one owner of the state, wherever it is.
 
-The file (index/database.py) holds the documents, each text once, the spans of their
-passages, and all vectors. What is searched (index/view.py) is made from it, and brought up
-to date when a question comes; a question sees one state from beginning to end.
+A file (index/database.py) or a server (index/served.py) holds the documents, each text once,
+the spans of their passages, and all vectors; which it is, is the address's to say
+(index/place.py). A question sees one state from beginning to end.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from operator import length_hint
 from pathlib import Path
@@ -19,23 +19,22 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from index import large, manifest
-from index.database import FILE, Database, read_count
+from index import manifest
+from index.database import FILE
 from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
 from index.errors import InputError, ModelError
 from index.fuse import fuse, ranks
 from index.language import detect_language
-from index.lexical import question_words
 from index.load import load_all
-from index.lock import exclusive
+from index.local import Local
+from index.place import Place, Snapshot, View, place_of
 from index.progress import progress_bar
-from index.records import Snapshot, text_hash
+from index.records import text_hash
 from index.split import passages as split
 from index.split import sentences
 from index.text import canonical
 from index.types import Document, Hit, Passage, Span
 from index.vectors import Encoding, unit
-from index.view import LARGE, REST, Library, Searchable, View
 
 __all__ = ["FILE", "QUESTION_LIMIT", "PassageIndex", "Query", "View", "check_question"]
 
@@ -64,44 +63,40 @@ class Query:
 class PassageIndex:
     """Documents, split into passages and embedded, to be searched.
 
-    ``path`` is a folder for an index on disk; None keeps everything in memory. Threads and
-    processes may share it: one at a time changes it, the others read what was there before.
+    ``path`` is a folder for an index on disk, or the address of a server (see index.place);
+    None keeps everything in memory. Threads and processes may share it: one at a time changes
+    it, the others read what was there before.
 
     Raises:
-        InputError: the folder holds something else, or is damaged.
+        InputError: the folder holds something else, or is damaged; the server says no.
         ModelError: the index was made with another encoder.
     """
 
     def __init__(self, path: str | Path | None = None, *, encoder: Encoder | None = None) -> None:
-        self.path = Path(path) if path is not None else None
+        self._place: Place = place_of(path)
+        self.path = self._place.path
         self.encoder: Encoder = encoder if encoder is not None else SentenceTransformerEncoder()
         self._lock = threading.RLock()
         self._encodings: LRUCache[str, Encoding] = LRUCache(maxsize=256)
-        self._library = Library()
-        self._searchable: Searchable | None = None
-        self._beside: tuple[int, ...] | None = None
-        """The file of the large segment that was read or written last."""
-        if self.path is not None and not self.exists(self.path):
-            check_empty(self.path)
-            made = manifest.describe(self.encoder)
-            with exclusive(self.path):
-                Database.create(self.path, made)
-        self._database = Database(self.path)
-        self._manifest: dict[str, str] = {}
+        self._incarnation = ""
+        """Of the state that was looked at last."""
         self._compared: dict[str, str] | None = None
         """The manifest that the encoder was held against."""
+        if not self._place.exists():
+            self._place.check_empty()
+            self._place.create(manifest.describe(self.encoder))
+        self._manifest = self._place.open()
         if self.path is not None:
-            self._manifest = manifest.read(self.path)
             manifest.check_name(self._manifest, self.encoder, self.path)
 
     @staticmethod
     def exists(path: str | Path) -> bool:
-        """Whether there is an index in the folder ``path``."""
-        return (Path(path) / FILE).is_file()
+        """Whether there is an index in the folder ``path``, or at that address."""
+        return place_of(path).exists()
 
     @classmethod
     def open(cls, path: str | Path, *, model: str | None = None, create: bool = False) -> Self:
-        """Open an index folder with ``model``, or else with the encoder it was made with.
+        """Open an index with ``model``, or else with the encoder it was made with.
 
         The encoder is loaded when it is first needed. ``create`` makes an index where there
         is none.
@@ -110,12 +105,13 @@ class PassageIndex:
             InputError: there is no index, or it is damaged.
             ModelError: the index was made with another encoder.
         """
-        if not cls.exists(path):
+        place = place_of(path)
+        if not place.exists():
             if create:
                 return cls(path, encoder=SentenceTransformerEncoder(model))
-            check_empty(Path(path))
-            raise InputError(f"no index in {path}: make one with  beleg add PATH --index {path}")
-        held = manifest.read(Path(path))
+            raise missing(place)
+        held = place.open()
+        place.close()
         name = model or (held["encoder"] if held["encoder"] != BUNDLED_NAME else None)
         return cls(path, encoder=SentenceTransformerEncoder(name))
 
@@ -130,12 +126,20 @@ class PassageIndex:
                 manifest.check_encoder(self._manifest, self.encoder, self.path)
                 self._compared = self._manifest
 
-    def _reconsider(self, snapshot: Snapshot) -> None:
-        """The index may have been made anew, with another encoder, since it was opened."""
-        if self.path is not None and (held := snapshot.manifest()) != self._manifest:
-            with self._lock:
-                self._manifest = held
-            self.check_encoder()
+    def _meet(self, snapshot: Snapshot) -> int:
+        """Look at a state that is about to be read: the dimension of its vectors.
+
+        The index may have been made anew, with another encoder, since it was opened.
+        """
+        if self.path is None:
+            return self.encoder.dimension
+        if (incarnation := snapshot.state().incarnation) != self._incarnation:
+            if (held := snapshot.manifest()) != self._manifest:
+                with self._lock:
+                    self._manifest = held
+                self.check_encoder()
+            self._incarnation = incarnation
+        return self._dimension
 
     @property
     def _dimension(self) -> int:
@@ -179,15 +183,15 @@ class PassageIndex:
     ) -> Iterator[Document]:
         """``add``, giving each document when it is there: all of them need not fit in memory."""
         bad: list[str] = []
-        with self._database.exclusive():
-            shelf = _Shelf(self._database, on_skip)
+        with self._place.exclusive():
+            shelf = _Shelf(self._place, on_skip)
             named: list[str | Path] = []
             given = chain(
                 _documents(paths, named),
                 load_all(named, on_skip=on_skip, on_bad=bad.append, urls=urls, shelf=shelf),
             )
             yield from self._add(given, shelf)
-            self._gather()
+            self._place.gather(self._meet)
         for line in bad[:-1]:
             on_skip(line)
         if bad:
@@ -213,19 +217,6 @@ class PassageIndex:
         self._write(batch)
         yield from met
 
-    def _gather(self) -> None:
-        """Put what was added into the large segment, for those who open the index."""
-        if self.path is None:
-            return
-        state = self._database.snapshot().state()
-        there = large.state(self.path)
-        if there is None or there.incarnation != state.incarnation:
-            due = state.passages > LARGE
-        else:
-            due = state.last_passage > there.last_passage + REST
-        if due:
-            self._view(REST)
-
     def _split(self, document: Document) -> list[Passage]:
         if document.whole:
             return [_whole(document)]
@@ -246,8 +237,8 @@ class PassageIndex:
         unique = list(dict.fromkeys([passage.text for passage in passages] + inner))
         vectors = self._embed(unique)
         row = {text: i for i, text in enumerate(unique)}
-        with self._database.writing() as writer:
-            self._reconsider(writer)
+        with self._place.writing() as writer:
+            self._meet(writer)
             for document, parts in batch:
                 own = [row[passage.text] for passage in parts]
                 below = [
@@ -273,9 +264,9 @@ class PassageIndex:
             InputError: one of them is not there, and ``missing_ok`` is not set.
         """
         gone: dict[str, str] = {}
-        with self._database.exclusive(), self._database.writing() as writer:
+        with self._place.exclusive(), self._place.writing() as writer:
             for document in documents:
-                found = list(writer.records("WHERE key = ?1 OR source = ?1", document))
+                found = list(writer.find(key=document)) or list(writer.find(source=document))
                 for record in found:
                     writer.remove(record)
                     gone |= {record.key: record.source, record.source: record.source}
@@ -286,51 +277,24 @@ class PassageIndex:
     def fork(self) -> Self:
         """A copy in memory that shares the encoder; changing it leaves this one alone."""
         self.check_encoder()
-        view = self.view
         copy = type(self)(encoder=self.encoder)
-        copy._database = Database.copy(view.snapshot)
-        state = copy._database.snapshot().state()
-        copy._searchable = replace(view.searchable, state=state)
+        copy._place = Local.copy(self.view)
         return copy
 
     def close(self) -> None:
-        self._database.close()
+        self._place.close()
 
     # --- searching ---
 
     @property
     def view(self) -> View:
         """The present state; hold on to it for the whole of a question."""
-        return self._view(4 * REST)  # who writes is to have put more into the large segment
-
-    def _view(self, rest: int) -> View:
-        with self._lock:
-            before = self._newest(self._searchable)
-            snapshot = self._database.snapshot()  # later than what is beside it
-            if before is None or before.state.incarnation != snapshot.state().incarnation:
-                self._reconsider(snapshot)
-            self._searchable = Searchable.of(snapshot, self._dimension, before, rest)
-            made = self._searchable.large
-            if self.path is not None and made not in (None, before and before.large):
-                made.write(self.path)
-                self._beside = large.stamp(self.path)
-            return View(snapshot, self._searchable, self._library)
-
-    def _newest(self, held: Searchable | None) -> Searchable | None:
-        """What was made searchable before: here, or if it is more, in the file beside the index."""
-        if self.path is None or (stamp := large.stamp(self.path)) == self._beside:
-            return held
-        self._beside = stamp
-        state = self._database.snapshot().state()
-        after = held.large.state.generation if held and held.large else -1
-        found = large.Large.read(self.path, state.incarnation, after)
-        return Searchable.of_large(found) if found else held
+        return self._place.view(self._meet)
 
     @property
     def documents(self) -> Sequence[Document]:
         """All documents in the order they were added, each read when it is asked for."""
-        snapshot = self._database.snapshot()
-        return View(snapshot, Searchable(snapshot.state()), self._library).documents
+        return self._place.documents(self._place.snapshot())
 
     def query(self, question: str, view: View | None = None) -> Query:
         """A question's language, vectors and words.
@@ -346,7 +310,7 @@ class PassageIndex:
         spoken = language
         if language == "en" and (other := detect_language(text)) != "de":
             spoken = other
-        found = question_words(text, spoken, view.languages, view.compounds)
+        found = view.words(text, spoken)
         (encoding,) = self.encoder.encode([text], question=True)
         vector = encoding.vector
         if vector.shape != (self._dimension,) or not np.isfinite(vector).all():
@@ -374,29 +338,23 @@ class PassageIndex:
         query = question if isinstance(question, Query) else self.query(question, view)
         if where:
             view = view.only(where)
-        held = view.searchable
-        vector = query.encoding.vector
-        if not len(held.rows) or k < 1:
+        if k < 1:
             return []
-        lexical = view.keywords.scores(query.words)
-        deep = max(POOL, k)
-        near = held.nearest(vector, deep, view.snapshot)
-        rows = np.unique(np.concatenate([near, top(lexical, deep)]))
-        own, inner = held.cosines(rows, vector, view.snapshot)
-        channels = {"dense": own, "sentence": inner, "lexical": lexical[rows]}
+        found = view.candidates(query.encoding.vector, query.words, max(POOL, k))
+        channels = {"dense": found.own, "sentence": found.inner, "lexical": found.lexical}
         if (known := self.encoder.languages) is not None:
             # Of another language its vectors say nothing; what they say of the others must not
             # come before the words of a question in it.
-            of = np.isin(held.languages_of(rows), sorted(known)) & (query.spoken in known)
-            channels |= {"dense": own * of, "sentence": inner * of}
+            of = np.isin(found.languages, sorted(known)) & (query.spoken in known)
+            channels |= {"dense": found.own * of, "sentence": found.inner * of}
         score = fuse(channels)
         rank = {name: ranks(values) for name, values in channels.items()}
-        found = []
-        for i in np.argsort(-score, kind="stable")[:k]:
-            passage = view.passage(int(rows[i]))
+        hits = []
+        best = np.argsort(-score, kind="stable")[:k]
+        for i, passage in zip(best, view.read(found.rows[best].tolist()), strict=True):
             places = {name: int(order[i]) for name, order in rank.items()}
-            found.append(Hit(passage, float(score[i]), places, self._nearest(view, passage, query)))
-        return found
+            hits.append(Hit(passage, float(score[i]), places, self._nearest(view, passage, query)))
+        return hits
 
     def _nearest(self, view: View, passage: Passage, query: Query) -> Span:
         """The sentence of a passage nearest to a question: by meaning, or else by keywords."""
@@ -432,41 +390,38 @@ class _Shelf:
     ``on_skip`` is told, in one line, of a file that is word for word another one.
     """
 
-    def __init__(self, database: Database, on_skip: Callable[[str], None]) -> None:
-        self._database = database
+    def __init__(self, place: Place, on_skip: Callable[[str], None]) -> None:
+        self._place = place
         self._on_skip = on_skip
         self.expected: dict[str, Document] = {}
         """By the hash of their text, the files that are about to be written."""
 
-    def _one(self, sql: str, *values: str) -> Any:
-        return next(self._database.snapshot().rows(sql, *values), (None,))[0]
-
     def source_of(self, path: str) -> str | None:
         """The source of the document that was read from a file."""
-        found = self._one("SELECT source FROM documents WHERE path = ? ORDER BY id", path)
-        return None if found is None else str(found)
+        return next((one.source for one in self._place.snapshot().find(path=path)), None)
 
     def has(self, source: str) -> bool:
-        return bool(self._one("SELECT count(*) FROM documents WHERE source = ?", source))
+        return any(True for _ in self._place.snapshot().find(source=source))
 
     def unchanged(self, path: str, raw: str) -> Document | None:
         """The document that was read from a file, if its bytes are still the same."""
-        snapshot = self._database.snapshot()
-        for record in snapshot.records("WHERE path = ? AND raw = ?", path, raw):
+        snapshot = self._place.snapshot()
+        for record in snapshot.find(path=path, raw=raw):
             return snapshot.document(record)
         return None
 
     def find(self, document: Document) -> Document | None:
         """The one that is there for a document, with the same text and all else."""
-        snapshot = self._database.snapshot()
-        for record in snapshot.records("WHERE key = ?", document.id):
+        snapshot = self._place.snapshot()
+        for record in snapshot.find(key=document.id):
             return document if record.describes(document) else None
         if not document.path or self.has(document.source):
             return None
         digest = text_hash(document.text)
         twin = self.expected.get(digest)
-        for record in snapshot.records("WHERE hash = ? AND path != ''", digest):
-            twin = twin or snapshot.document(record)
+        for record in snapshot.find(hash=digest):
+            if record.path and twin is None:
+                twin = snapshot.document(record)
         if twin is not None:
             self._on_skip(f"{document.path} is word for word {twin.source}: one document")
         return twin
@@ -501,25 +456,11 @@ def _what(vectors: NDArray[Any]) -> str:
     return f"an array of shape {vectors.shape}" if finite else "what is no finite number"
 
 
-def top(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """The rows of the ``k`` highest scores over 0, in order of the rows."""
-    bar, rows = float(scores.max(initial=0)), np.zeros(0, np.int64)
-    for _ in range(4):  # as a rule few are near the best
-        bar /= 2
-        if len(rows := np.flatnonzero(scores > bar)) >= k:
-            break
-    else:
-        rows = np.flatnonzero(scores > 0)
-    return np.sort(rows[np.argpartition(-scores[rows], k - 1)[:k]]) if k < len(rows) else rows
-
-
-def check_empty(folder: Path) -> None:
-    """Raise InputError where an index was and its file is gone."""
-    if (read_count(folder) or ("", 0))[1]:
-        raise InputError(
-            f"{folder / FILE} is gone, of an index that was here: bring it back, or remove"
-            f" {folder} and make a new one"
-        )
+def missing(place: Place) -> InputError:
+    """Raises another one where an index was, and is gone."""
+    place.check_empty()
+    path = place.path
+    return InputError(f"no index in {path}: make one with  beleg add PATH --index {path}")
 
 
 def check_question(question: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar, overload
@@ -22,9 +22,12 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from index.dense import DenseIndex
+from index.fuse import top
 from index.keywords import KeywordIndex, Postings
 from index.large import GROWN, Large
-from index.lexical import Compounds, terms, words
+from index.lexical import Compounds, question_words, terms, words
+from index.place import Candidates
+from index.place import Snapshot as AnySnapshot
 from index.records import Part, Record, Snapshot, State, total
 from index.types import Document, Passage, Span
 from index.vectors import FloatMatrix
@@ -52,7 +55,7 @@ class Library:
             RECENT, getsizeof=lambda document: len(document.text)
         )
 
-    def get(self, snapshot: Snapshot, incarnation: str, number: int) -> Document:
+    def get(self, snapshot: AnySnapshot, incarnation: str, number: int) -> Document:
         key = (incarnation, number)
         with self._lock:
             held = self._in_use.get(key)
@@ -64,6 +67,10 @@ class Library:
             if len(held.text) < RECENT:
                 self._recent[key] = held
         return held
+
+    def missing(self, incarnation: str, numbers: Collection[int]) -> list[int]:
+        with self._lock:
+            return [number for number in numbers if (incarnation, number) not in self._in_use]
 
 
 @dataclass(frozen=True, eq=False)
@@ -413,6 +420,25 @@ class View:
         part = self.snapshot.part(number, document)
         return part.passage(self.document(document), row)
 
+    def read(self, rows: Sequence[int]) -> list[Passage]:
+        """The passages of some rows."""
+        return [self.passage(row) for row in rows]
+
+    def words(self, question: str, language: str) -> list[dict[str, float]]:
+        """The terms that stand for each word of a question (see lexical.question_words)."""
+        return question_words(question, language, self.languages, self.compounds)
+
+    def candidates(
+        self, vector: NDArray[np.float32], words: Sequence[Mapping[str, float]], k: int
+    ) -> Candidates:
+        """What lies next to a vector or holds the words: ``k`` or more, if there are."""
+        held = self.searchable
+        lexical = self.keywords.scores(words)
+        near = held.nearest(vector, k, self.snapshot)
+        rows = np.unique(np.concatenate([near, top(lexical, k)]))
+        own, inner = held.cosines(rows, vector, self.snapshot)
+        return Candidates(rows, own, inner, lexical[rows], held.languages_of(rows))
+
     def vector(self, passage: Passage) -> NDArray[np.float32]:
         """The unit vector of one of this view's passages."""
         segment, at = self.searchable.locate(passage.row)
@@ -446,39 +472,56 @@ class View:
         numbers = [
             record.id
             for record in self.snapshot.records()
-            if (self.chosen is None or record.id in self.chosen) and _passes(record, where)
+            if (self.chosen is None or record.id in self.chosen) and passes(record, where)
         ]
         pairs = zip(self.searchable.segments, self.searchable.alive, strict=True)
         alive = [mask & np.isin(segment.documents, numbers) for segment, mask in pairs]
         return replace(self, searchable=self.searchable.only(alive), chosen=tuple(numbers))
 
 
-def _passes(record: Record, where: Mapping[str, Any]) -> bool:
-    metadata = json.loads(record.metadata) if where else {}
+def facts(record: Record) -> dict[str, Any]:
+    """What a filter may ask of a document: its metadata, and what that does not say itself."""
+    fields = ("source", "title", "language", "path")
+    own: dict[str, Any] = {"document": record.key} | {
+        field: getattr(record, field) for field in fields
+    }
+    own.update(json.loads(record.metadata))
+    return own
+
+
+def passes(record: Record, where: Mapping[str, Any]) -> bool:
+    held = facts(record) if where else {}
     for key, wanted in where.items():
-        if key in metadata:
-            held = metadata[key]
-        elif key in ("source", "title", "language", "path"):
-            held = getattr(record, key)
-        elif key == "document":
-            held = record.key
-        else:
-            return False
-        choices = wanted if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]
         # 1 is not True here, and a list in the metadata is looked for as a whole.
-        if not any(type(held) is type(one) and held == one for one in choices):
+        if key not in held or not any(
+            type(held[key]) is type(one) and held[key] == one for one in alternatives(wanted)
+        ):
             return False
     return True
 
 
+def alternatives(wanted: Any) -> Collection[Any]:
+    """What may stand there, of one key of a filter."""
+    return wanted if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]
+
+
 class Lazy(Sequence[T]):
-    """What a view has, each read when it is asked for; so are their ``numbers``."""
+    """What a view has, each read when it is asked for; so are their ``numbers``.
+
+    ``expect`` is told of those that are about to be read, where many are.
+    """
+
+    AT_ONCE = 100
 
     def __init__(
-        self, numbers: Callable[[], Sequence[int] | NDArray[np.int64]], read: Callable[[int], T]
+        self,
+        numbers: Callable[[], Sequence[int] | NDArray[np.int64]],
+        read: Callable[[int], T],
+        expect: Callable[[Sequence[int]], None] = lambda some: None,
     ) -> None:
         self._find = numbers
         self._read = read
+        self._expect = expect
 
     @cached_property
     def _numbers(self) -> Sequence[int] | NDArray[np.int64]:
@@ -497,4 +540,7 @@ class Lazy(Sequence[T]):
         return self._read(int(self._numbers[i]))
 
     def __iter__(self) -> Iterator[T]:
-        return (self._read(int(number)) for number in self._numbers)
+        for begin in range(0, len(self._numbers), self.AT_ONCE):
+            some = [int(number) for number in self._numbers[begin : begin + self.AT_ONCE]]
+            self._expect(some)
+            yield from map(self._read, some)

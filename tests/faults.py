@@ -3,9 +3,10 @@
 The trials are here; tests/test_faults.py runs a few of each, tests/benchmarks/faults.py
 as many as you like.
 
-    python -m tests.faults work FOLDER SEED LOG
+    python -m tests.faults work WHERE SEED LOG
 
-changes the index in FOLDER without end, at random, and says so in LOG, until it is killed;
+changes the index in a folder, or at an address, without end, at random, and says so in LOG,
+until it is killed;
 
     python -m tests.faults fill FOLDER BYTES
 
@@ -28,7 +29,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from index import large, store, view
+from index import large, local, view
 from index.check import check, repair
 from index.errors import BelegError, InputError
 from index.language import detect_language
@@ -72,17 +73,17 @@ def held(index: PassageIndex) -> Texts:
 def shrunk() -> Iterator[None]:
     """Let an index of few passages count as a large one."""
     before = view.LARGE, view.REST
-    for module in (store, view):
+    for module in (local, view):
         module.LARGE, module.REST = 30, 6  # type: ignore[attr-defined]
     yield
-    for module in (store, view):
+    for module in (local, view):
         module.LARGE, module.REST = before  # type: ignore[attr-defined]
 
 
 # --- kills ---
 
 
-def work(folder: Path, seed: int, log: Path) -> None:
+def work(where: str, seed: int, log: Path) -> None:
     """Change an index until killed; every change is in the log before and after it is made."""
     chance = random.Random(seed)
     with log.open("a", encoding="utf-8") as out:
@@ -94,7 +95,7 @@ def work(folder: Path, seed: int, log: Path) -> None:
         say("ready")
         if seed % 2:
             shrunk().__enter__()
-        index = PassageIndex(folder, encoder=ENCODER)
+        index = PassageIndex(where, encoder=ENCODER)
         now = held(index)
         say({"now": now})
         while True:
@@ -115,16 +116,19 @@ def work(folder: Path, seed: int, log: Path) -> None:
             elif after != now:
                 index.add(documents({s: t for s, t in after.items() if now.get(s) != t}))
             else:
-                repair(folder, encoder=ENCODER)
+                repair(where, encoder=ENCODER)
             now = after
             say({"now": now})
 
 
-def kill_trial(folder: Path, seed: int, most: float = 0.4) -> str:
-    """Kill one who changes an index; what is wrong with it then, or nothing."""
-    log = folder.with_suffix(".log")
+def kill_trial(where: Path | str, seed: int, most: float = 0.4, log: Path | None = None) -> str:
+    """Kill one who changes an index; what is wrong with it then, or nothing.
+
+    ``where`` is a folder, or an address with a ``log`` beside.
+    """
+    log = log or Path(where).with_suffix(".log")
     log.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "tests.faults", "work", str(folder), str(seed), str(log)]
+    command = [sys.executable, "-m", "tests.faults", "work", str(where), str(seed), str(log)]
     with subprocess.Popen(command, cwd=ROOT) as worker:
         while not log.exists():
             time.sleep(0.002)
@@ -133,12 +137,12 @@ def kill_trial(folder: Path, seed: int, most: float = 0.4) -> str:
         time.sleep(random.Random(seed).uniform(0, most))
         worker.kill()
     lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()[1:] if _whole(line)]
-    if not lines and not PassageIndex.exists(folder):
+    if not lines and not PassageIndex.exists(where):
         return ""  # killed before there was one
     allowed = [line["now"] for line in lines if "now" in line][-1:]
     allowed += [line["after"] for line in lines[-1:] if "after" in line]
     try:
-        index = PassageIndex(folder, encoder=ENCODER)
+        index = PassageIndex(where, encoder=ENCODER)
         found = held(index)
         if lines and found not in allowed:
             return f"{len(found)} documents, not {[len(texts) for texts in allowed]}"
@@ -146,11 +150,26 @@ def kill_trial(folder: Path, seed: int, most: float = 0.4) -> str:
             first = index.search(question(found[source]), 1)[0]
             if first.passage.document.text != found[source]:
                 return f"{source} is not found"
-        index.close()
-        if problems := check(folder, encoder=ENCODER).problems:
+        if problems := check(where, encoder=ENCODER).problems:
             return problems[0]
+        if isinstance(where, str) and (wrong := _counted_wrong(index, found)):
+            return wrong
+        index.close()
     except BelegError as error:
         return str(error)
+    return ""
+
+
+def _counted_wrong(index: PassageIndex, found: Texts) -> str:
+    """Whether a server's counts of words are not what the next writer finds them to be."""
+    with index._place.exclusive():
+        pass
+    plain = PassageIndex(encoder=ENCODER)
+    plain.add(documents(found))
+    asked = f"Who praises the report on {TOPICS[0]}?"
+    for one, other in zip(index.search(asked, 5), plain.search(asked, 5), strict=True):
+        if abs(one.score - other.score) > 1e-4:
+            return f"{asked} scores {one.score}, not {other.score}"
     return ""
 
 
@@ -347,6 +366,6 @@ def stale(folder: Path) -> list[Any]:
 if __name__ == "__main__":
     os.environ.pop("BELEG_DEBUG", None)
     if sys.argv[1] == "work":
-        work(Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+        work(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
     else:
         fill(Path(sys.argv[2]), int(sys.argv[3]))

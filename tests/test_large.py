@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index import large, store, view
+from index import large, local, view
 from index.check import check, repair
 from index.dense import CoarseIndex
+from index.fuse import top
 from index.keywords import KeywordIndex, Postings, TermPostings, WordList
 from index.lexical import Compounds, stem
-from index.store import PassageIndex, top
+from index.store import PassageIndex
 from index.types import Document
 from index.vectors import unit
 from tests.faults import ENCODER, documents, held, question, text
@@ -24,7 +25,7 @@ from tests.faults import ENCODER, documents, held, question, text
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is large, here."""
-    for module in (store, view):
+    for module in (local, view):
         monkeypatch.setattr(module, "LARGE", 30)
         monkeypatch.setattr(module, "REST", 6)
     monkeypatch.setattr(large, "CHUNK", 25)

@@ -391,7 +391,10 @@ def _sources(parser: argparse.ArgumentParser) -> None:
         help="file, folder or http(s) address to answer from (the bundled example article)",
     )
     parser.add_argument(
-        "--index", metavar="DIR", type=_name, help="answer from the index in this folder"
+        "--index",
+        metavar="DIR",
+        type=_name,
+        help="answer from the index in this folder, or at this address",
     )
     _model(parser)
 
@@ -413,7 +416,11 @@ def _llm(parser: argparse.ArgumentParser) -> None:
 
 def _index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--index", metavar="DIR", type=_name, required=True, help="folder of the index"
+        "--index",
+        metavar="DIR",
+        type=_name,
+        required=True,
+        help="folder or address of the index",
     )
 
 
