@@ -34,7 +34,7 @@ from rag.models import (
     unfit,
     within,
 )
-from rag.pointers import Resolved, Source, resolve, settled, without_links
+from rag.pointers import Resolved, Shown, resolve, settled, without_links
 from rag.refusals import refuses_to_answer
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Prompt:
     window does not hold are left out."""
 
     data: str
-    sources: tuple[Source, ...]
+    sources: tuple[Shown, ...]
     passages: int
     dropped: int
     tokens: int
@@ -169,13 +169,13 @@ class Prompt:
     def of(cls, question: str, hits: Sequence[Hit], limit: int) -> Prompt:
         """The first ``hits`` that fit into ``limit`` tokens, counted from above."""
         shown: list[dict[str, Any]] = []
-        sources: list[Source] = []
+        sources: list[Shown] = []
         seen: set[tuple[str, int, int]] = set()
         data, tokens, used = "", 0, 0
         for hit in hits:
             document = hit.passage.document
             fresh = [
-                Source(hit.passage, span)
+                Shown(hit.passage, span)
                 for span in hit.passage.sentences
                 if (document.id, span.start, span.end) not in seen
             ]

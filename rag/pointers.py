@@ -50,7 +50,7 @@ _LAST_GROUP = re.compile(rf"(?:\s*{_POINTER}[ \t,;]*)+$")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Shown:
     """A numbered sentence that the model was shown."""
 
     passage: Passage
@@ -71,7 +71,7 @@ class Resolved:
     removed_links: int
 
 
-def resolve(written: str, sources: Sequence[Source], *, score: float = 0.0) -> Resolved:
+def resolve(written: str, sources: Sequence[Shown], *, score: float = 0.0) -> Resolved:
     """The text that a model wrote with pointers to ``sources``, numbered from 1.
 
     Addresses stay where a cited document holds them. ``score`` is that of the citations.
@@ -127,7 +127,7 @@ def without_links(text: str, sources: Sequence[str]) -> tuple[str, int]:
             return text, gone
 
 
-def _with_citations(text: str, sources: Sequence[Source], score: float) -> Resolved:
+def _with_citations(text: str, sources: Sequence[Shown], score: float) -> Resolved:
     citations: dict[tuple[str, int, int], Citation] = {}
     removed = 0
 
@@ -180,9 +180,9 @@ def _pointed(pointers: str, count: int) -> tuple[list[int], int]:
     return sorted(numbers), unknown
 
 
-def _spans(numbers: Sequence[int], sources: Sequence[Source]) -> list[tuple[Passage, int, int]]:
+def _spans(numbers: Sequence[int], sources: Sequence[Shown]) -> list[tuple[Passage, int, int]]:
     """What to quote for these sentences: neighbours together, as long as a quote may be."""
-    runs: list[list[Source]] = []
+    runs: list[list[Shown]] = []
     for number in numbers:
         source = sources[number - 1]
         run = runs[-1] if runs else []

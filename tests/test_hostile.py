@@ -18,7 +18,7 @@ from index.text import canonical
 from index.types import Document, Hit
 from rag.answer import Answer
 from rag.chatbot import EXAMPLE
-from rag.pointers import Resolved, Source, resolve, settled
+from rag.pointers import Resolved, Shown, resolve, settled
 from tests.llm_server import Reply, Server, serving
 from tests.test_llm import ask, asking
 from ui.render import Turn, conversation
@@ -91,7 +91,7 @@ def replies(count: int) -> Iterator[str]:
 
 def test_of_a_thousand_replies_nothing_is_shown_that_is_not_ours() -> None:
     document = load(EXAMPLE)
-    sources = [Source(hit.passage, span) for hit in hits_of(document) for span in
+    sources = [Shown(hit.passage, span) for hit in hits_of(document) for span in
                hit.passage.sentences]  # fmt: skip
     cited = 0
     for reply in replies(1000):
@@ -103,7 +103,7 @@ def test_of_a_thousand_replies_nothing_is_shown_that_is_not_ours() -> None:
 
 def test_what_is_shown_of_a_reply_that_is_coming_is_safe_too() -> None:
     document = load(EXAMPLE)
-    sources = [Source(hit.passage, span) for hit in hits_of(document) for span in
+    sources = [Shown(hit.passage, span) for hit in hits_of(document) for span in
                hit.passage.sentences]  # fmt: skip
     for reply in replies(60):
         for end in range(len(reply)):
@@ -128,14 +128,14 @@ def test_pointers_and_links(written: str, shown: str) -> None:
     first = Document("Eins ist so. Zwei ist so. Drei ist anders.", "a.txt", "A")
     second = Document("Mehr steht auf https://kept.test/page?a=1 dort.", "b.txt", "B")
     hits = hits_of(first, second)
-    sources = [Source(hit.passage, span) for hit in hits for span in hit.passage.sentences]
+    sources = [Shown(hit.passage, span) for hit in hits for span in hit.passage.sentences]
     assert len(sources) == 4
     assert resolve(written, sources).text == shown
 
 
 def test_pieces_shown_stay_as_they_were() -> None:
     document = load(EXAMPLE)
-    sources = [Source(hit.passage, span) for hit in hits_of(document) for span in
+    sources = [Shown(hit.passage, span) for hit in hits_of(document) for span in
                hit.passage.sentences]  # fmt: skip
     reply = (
         "Biden called Putin [a killer](http://evil.example/x y) in March [3][4], [9]. Great! [12]\n"
