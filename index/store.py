@@ -395,7 +395,9 @@ class PassageIndex:
         for i in np.argsort(-score, kind="stable")[:k]:
             passage = view.passage(int(rows[i]))
             places = {name: int(order[i]) for name, order in rank.items()}
-            found.append(Hit(passage, float(score[i]), places, self._nearest(view, passage, query)))
+            shares = {name: float(values[i]) for name, values in channels.items()}
+            nearest = self._nearest(view, passage, query)
+            found.append(Hit(passage, float(score[i]), places, nearest, shares))
         return found
 
     def _nearest(self, view: View, passage: Passage, query: Query) -> Span:
