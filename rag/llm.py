@@ -29,6 +29,7 @@ from rag.models import (
     Messages,
     json_objects,
     kind_of,
+    kinds_of,
     refuses,
     status_of,
     unfit,
@@ -231,7 +232,7 @@ class LanguageModel:
         timeout: float = TIMEOUT,
         callbacks: Sequence[Any] = (),
     ) -> None:
-        self._model = ChatModel(model, url=url, callbacks=callbacks)
+        self._model = ChatModel(model, url=url, timeout=timeout, callbacks=callbacks)
         self.name = self._model.name
         self.timeout = timeout
 
@@ -490,16 +491,18 @@ def _named(language: str) -> str:
 
 def _reason(error: Exception, language: str, timeout: float) -> str:
     """Why there is no reply, in one line that holds nothing of the error's own text."""
-    if isinstance(error, TimeoutError):
+    status = status_of(error)
+    kinds = " ".join(kinds_of(error))
+    if isinstance(error, TimeoutError) or "Timeout" in kinds:
         error = Failed("slow", f"{timeout:g}")
-    elif "Length" in type(error).__name__:  # OpenAI's client, of a reply in JSON
-        error = Failed("cut")
-    elif status_of(error) is None and any(
-        word in f"{kind.__module__}.{kind.__name__}"
-        for kind in type(error).__mro__
-        for word in ("Connect", "httpx.NetworkError")
-    ):
+    elif status is not None and status >= 400:
+        error = Failed("key" if status in (401, 403) else "status", status)
+    elif any(word in kinds for word in ("Length", "RemoteProtocolError", "ReadError")):
+        error = Failed("cut")  # the first is of OpenAI's client, of a reply in JSON
+    elif status is None and any(word in kinds for word in ("Connect", "httpx.NetworkError")):
         error = Failed("down")
+    elif unfit(error):
+        error = Failed("unreadable")
     if not isinstance(error, Failed):
         error = Failed("error", kind_of(error))
     return FAILURES[language][error.key].format(error.detail)

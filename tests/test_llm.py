@@ -221,7 +221,7 @@ def test_pointers_that_point_nowhere_are_removed_and_counted(
         (Reply(f"the key {KEY} is wrong", 401), "(401)"),
         (Reply("busy", 429), "(429)"),
         (Reply("<html>", 503, raw=True), "(503)"),
-        (Reply("{", raw=True), ""),
+        (Reply("{", raw=True), FAILURES["en"]["unreadable"]),
         (Reply(""), FAILURES["en"]["unreadable"]),
         (Reply('{"answered": true, "sent'), FAILURES["en"]["unreadable"]),
         (Reply('{"answered": true, "sentences": [{"text": 1}]}'), FAILURES["en"]["unreadable"]),
@@ -229,7 +229,7 @@ def test_pointers_that_point_nowhere_are_removed_and_counted(
         (Reply("It was because of an interview."), FAILURES["en"]["uncited"]),
         (Reply(as_json(("It was so.", [1])), finish="length"), FAILURES["en"]["cut"]),
         (Reply("word " * 100, endless=True), FAILURES["en"]["endless"]),
-        (Reply(as_json(("It was so.", [1]))[:30], cut=True), ""),
+        (Reply(as_json(("It was so.", [1]))[:30], cut=True), FAILURES["en"]["cut"]),
     ],
 )
 def test_faults_are_told_in_one_line_without_the_key(
