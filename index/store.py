@@ -411,6 +411,14 @@ class PassageIndex:
             near = view.keywords.coverage(held, query.words)
         return passage.sentences[int(near.argmax())]
 
+    def holding(self, text: str, language: str, view: View, k: int = 10) -> list[Document]:
+        """Documents that may hold a text: those of the ``k`` passages with most of its words."""
+        found = question_words(text, language, view.languages, view.compounds)
+        scores = view.keywords.scores(found)
+        rows = top(scores, k)
+        best = rows[np.argsort(-scores[rows], kind="stable")]
+        return list(dict.fromkeys(view.passage(int(row)).document for row in best))
+
     def encodings(self, passages: Sequence[Passage]) -> list[Encoding]:
         """The token vectors of passages; the latest 256 are kept."""
         texts = [passage.text for passage in passages]

@@ -17,6 +17,7 @@ from rag.answer import Answer
 from rag.check import check, without_unsupported
 from rag.config import Settings
 from rag.conversation import HISTORY, understand
+from rag.disagree import disagreements
 from rag.extract import PASSAGES, Ranker, extract
 from rag.language import FALLBACK, NOTHING_ASKED, REFUSAL, UNKNOWN_LANGUAGE, UNKNOWN_QUESTION
 from rag.llm import LanguageModel, Reply
@@ -259,17 +260,21 @@ class Chatbot:
             answer.citations,
             language=language,
             encoder=self.index.encoder,
-            documents=view.documents,
+            holding=lambda quotation: self.index.holding(quotation, language, view),
         )
+        against = disagreements(answer.citations, answer.passages[:PASSAGES], view)
         seconds = {**answer.seconds, "check": time.perf_counter() - started}
-        checked = replace(answer, claims=claims, seconds=seconds)
+        checked = replace(answer, claims=claims, disagreements=against, seconds=seconds)
         if not self.strict:
             return checked
         kept = without_unsupported(checked)
         if kept.citations:
             return kept
         refusal = REFUSAL[answer.language]
-        return replace(kept, answered=False, text=refusal, claims=(), withheld=answer.citations)
+        return replace(
+            kept, answered=False, text=refusal, claims=(), disagreements=(),
+            withheld=answer.citations,
+        )  # fmt: skip
 
     def _notice(self, query: Query, hits: Sequence[Hit]) -> str:
         """A line where nothing is asked, or where the encoder does not know the language of the

@@ -164,10 +164,13 @@ def test_a_calibration_changes_confidence_and_refusal(file: Path, bot: Chatbot) 
     [
         ("{", "is not JSON: mend it, or remove it"),
         (b"\xff", "is not JSON"),
-        ([], "must be an object, with the keys model, llm, llm_url, calibration"),
+        ([], "must be an object, with the keys model, llm, llm_url, llm_timeout, calibration"),
         ({"llm": 7}, "llm must be text"),
         ({"llm_url": ["x"]}, "llm_url must be text"),
-        ({"modle": "x"}, 'unknown key "modle": known are model, llm, llm_url, calibration'),
+        (
+            {"modle": "x"},
+            'unknown key "modle": known are model, llm, llm_url, llm_timeout, calibration',
+        ),
         ({"model": 3}, "model must be text"),
         ({"calibration": []}, "calibration must be an object"),
         ({"calibration": {"e": 1}}, "calibration of 'e' must be an object, with the keys slope"),
