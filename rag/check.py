@@ -25,12 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.embed import Encoder
-from index.lexical import fold, question_words, stem, stop_words, words
+from index.lexical import question_words, stem, words
 from index.split import sentences
 from index.types import Document
 from index.vectors import Encoding
 from rag import contrast
 from rag.facts import Source, missing
+from rag.features import content_tokens
 
 if TYPE_CHECKING:
     from rag.answer import Answer, Citation
@@ -388,10 +389,7 @@ def support_features(
     ``cited`` are the encodings of the quotes and of their sentences.
     """
     met = (encoding.tokens @ np.concatenate([e.tokens for e in cited]).T).max(axis=1)
-    stop = stop_words(language)
-    tokens = [text[a:b] for a, b in encoding.offsets]
-    content = np.asarray([t[:1].isalnum() and fold(t) not in stop for t in tokens], bool)
-    some = np.sort(met[content] if content.any() else met)
+    some = np.sort(met[content_tokens(text, language, encoding) > 0])
     kinds = {kind for kind, _, _ in missing(text, language, passages)}
     return np.asarray(
         [
