@@ -244,10 +244,8 @@ class Chatbot:
         """The full question that a follow-up stands for, or nothing."""
         if not self.follow_ups or not history:
             return ""
-        by_rule = understand(question, history)
-        if self.llm is None or not by_rule:
-            return by_rule
-        return self.llm.rewrite(question, history) or by_rule
+        rewritten = self.llm.rewrite(question, history) if self.llm is not None else None
+        return understand(question, history) if rewritten is None else rewritten
 
     def _checked(self, answer: Answer, view: View, language: str) -> Answer:
         """The answer, whose text is in ``language``, with every sentence held against its

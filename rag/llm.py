@@ -35,7 +35,7 @@ from rag.models import (
     unfit,
     within,
 )
-from rag.pointers import Resolved, Shown, resolve, settled, without_links
+from rag.pointers import POINTER, Resolved, Shown, resolve, settled, without_links
 from rag.refusals import refuses_to_answer
 
 if TYPE_CHECKING:
@@ -142,7 +142,6 @@ _NAMES = {
 
 # What chat templates and answers mark turns and citations with must not come from a document.
 _TURN = re.compile(r"<\|[^<>|]{0,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>", re.I)
-_MARK = re.compile(r"[\[【](\s*\d[\d\s,;–-]*)[\]】]")
 _THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|$)", re.DOTALL)
 _FENCE = re.compile(r"\s*```(?:json)?\s*(?={)")
 
@@ -349,10 +348,10 @@ class LanguageModel:
 
     # ---- Beside the answer -----------------------------------------------------------------
 
-    def rewrite(self, question: str, history: Sequence[tuple[str, Answer]]) -> str:
+    def rewrite(self, question: str, history: Sequence[tuple[str, Answer]]) -> str | None:
         """The question so that it can be understood without the ones before it, in ``history``.
 
-        Empty where it can be already, or where the model gives none of use.
+        Empty where it can be already; None where the model gives none of use.
         """
         turns = [
             {"question": answer.understood or asked, "answer": harmless(answer.text)[:EARLIER]}
@@ -361,11 +360,11 @@ class LanguageModel:
         data = _dumped({"conversation": turns, "question": question})
         found = self._aside([("system", _REWRITE), ("human", data)], _REWRITE_SCHEMA, "question")
         if not isinstance(found, str):
-            return ""
+            return None
         try:
             rewritten = check_question(without_links(found, [data])[0])
         except InputError:
-            return ""
+            return None
         return "" if rewritten == check_question(question) else rewritten
 
     def translate(self, texts: Sequence[str], language: str) -> list[str]:
@@ -402,7 +401,7 @@ class LanguageModel:
 def harmless(text: str) -> str:
     """A document's text as a model is shown it: nothing in it looks like a turn of the
     conversation or like one of our pointers."""
-    return _MARK.sub(r"(\1)", _TURN.sub(" ", text))
+    return POINTER.sub(lambda match: f"({match[0][1:-1]})", _TURN.sub(" ", text))
 
 
 def tokens_at_most(text: str) -> int:

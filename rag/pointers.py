@@ -17,7 +17,14 @@ from index.types import Passage, Span
 from rag.answer import Citation
 from rag.extract import QUOTE_CHARACTERS, QUOTE_SENTENCES
 
-_POINTER = r"[\[【]\s*\d+(?:\s*[-–—,;]\s*\d+)*\s*(?:†[^\[\]【】\n]{0,40})?[\]】]"
+_OPEN, _CLOSE = r"[\[【［〔]", r"[\]】］〕]"
+_NAMED = r"(?:[\^#]|(?:sources?|sentences?|quellen?|sätze?|satz|nr\.?|no\.?)\s*)?"
+_POINTER = (
+    rf"{_OPEN}\s*(?i:{_NAMED})\d+(?:\s*[-–—,;]\s*(?i:{_NAMED})\d+)*\s*"
+    rf"(?:†[^\[\]【】\n]{{0,40}})?{_CLOSE}"
+)
+POINTER = re.compile(_POINTER)
+"""What points at sentences or would pass for it: [3], [3, 4], [2-4], 【3†source】, [Source 3]."""
 _GROUP = re.compile(rf"(?P<gap>[ \t]*)(?P<pointers>{_POINTER}(?:[ \t,;]*{_POINTER})*)")
 _NUMBERS = re.compile(r"(\d+)(?:\s*[-–—]\s*(\d+))?")
 
@@ -44,7 +51,7 @@ _ADDRESS = re.compile(
 _CLOSING = ".,;:!?)]}'’*_"
 
 _OPENED = re.compile(
-    r"[\[【][^\[\]【】\n]{0,300}$|\[[^\[\]\n]{0,300}\]\([^()\n]{0,2000}$|<[^<>]{0,2000}$"
+    r"[\[【［〔][^\[\]【】［］〔〕\n]{0,300}$|\[[^\[\]\n]{0,300}\]\([^()\n]{0,2000}$|<[^<>]{0,2000}$"
 )
 _LAST_GROUP = re.compile(rf"(?:\s*{_POINTER}[ \t,;]*)+$")
 

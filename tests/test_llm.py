@@ -411,13 +411,13 @@ EARLIER = Answer(QUESTION, "en", True, SAID, "llm", (), (), 1.0, {})
         ('{"question": "When did Russia recall its ambassador?"}',
          "When did Russia recall its ambassador?"),
         ('{"question": "And when?"}', ""),
-        ('{"question": ""}', ""),
-        ('{"question": 7}', ""),
-        ("What?", ""),
+        ('{"question": ""}', None),
+        ('{"question": 7}', None),
+        ("What?", None),
     ],
 )  # fmt: skip
 def test_follow_ups_are_rewritten(
-    said: str, understood: str, server: Server, hits: list[Hit]
+    said: str, understood: str | None, server: Server, hits: list[Hit]
 ) -> None:
     server.say = lambda request: Reply(said)
     llm = asking(server)
@@ -425,6 +425,34 @@ def test_follow_ups_are_rewritten(
     held = json.loads(server.requests[0]["messages"][-1]["content"])
     assert held["question"] == "And when?"
     assert held["conversation"][0]["question"] == QUESTION
+
+
+def test_the_model_decides_what_follows_up_and_the_rule_where_it_fails(
+    server: Server, bot: Chatbot
+) -> None:
+    said = ""
+
+    def say(request: dict[str, Any]) -> Reply:
+        if "conversation" in json.loads(request["messages"][-1]["content"]):
+            return Reply(said)
+        return good(request)
+
+    server.say = say
+    talking = Chatbot(bot.index, ranker=bot.ranker, llm=asking(server))
+    history = [(QUESTION, bot.ask(QUESTION))]
+    whole = "Who brokered the agreement of Minsk?"
+    assert talking._understood(whole, history) == ""
+    said = json.dumps({"question": "Who brokered the agreement of Minsk of 2015?"})
+    assert talking._understood(whole, history) == "Who brokered the agreement of Minsk of 2015?"
+    said = json.dumps({"question": "And when?"})
+    assert talking._understood("And when?", history) == ""
+    said = "nonsense"
+    by_rule = talking._understood("And when?", history)
+    assert by_rule.startswith("When? (")
+    server.say = lambda request: Reply("boom", 400)
+    assert talking._understood("And when?", history) == by_rule
+    talking.follow_ups = False
+    assert talking._understood("And when?", history) == ""
 
 
 # ---- Reading ---------------------------------------------------------------------------------
