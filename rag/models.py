@@ -238,6 +238,7 @@ def _open(name: str, url: str | None, role: str, timeout: float) -> BaseChatMode
             name = f"openai:{model}"
             if not os.environ.get("OPENAI_API_KEY"):
                 options["api_key"] = "none"  # local servers want none, but the client does
+    _check_key(f"{provider.upper()}_API_KEY")
     if provider == "openai":
         options["timeout"] = max(timeout, CLIENT_TIMEOUT)
     elif provider == "ollama":
@@ -249,6 +250,13 @@ def _open(name: str, url: str | None, role: str, timeout: float) -> BaseChatMode
         hint = ": write PROVIDER:MODEL, like openai:gpt-5-mini" if ":" not in name else ""
         raise ModelError(f"the {role} {name!r} cannot be used{hint} ({reason})") from None
     return opened
+
+
+def _check_key(name: str) -> None:
+    """Clients put a key with a line break, say, into their errors and logs."""
+    key = os.environ.get(name, "")
+    if not all("!" <= sign <= "~" for sign in key):
+        raise ModelError(f"{name} holds what no key does: a space, a line break, a foreign letter")
 
 
 def _is_address(url: str) -> bool:

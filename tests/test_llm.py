@@ -296,6 +296,24 @@ def test_a_model_that_cannot_be_used() -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", f"{KEY}ü", " "])
+def test_a_key_that_is_none_is_not_sent(
+    key: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ModelError, match="^OPENAI_API_KEY holds what no key does") as raised:
+        LanguageModel("openai:tiny", url=server.address)
+    assert KEY not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "ftp://x/v1", "http://", "http://[::1/v1", "http://x:99999/v1"]
+)
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(ModelError, match="must be like http://localhost:8000/v1"):
+        LanguageModel("openai:tiny", url=url)
+
+
 def test_a_local_server_needs_no_key(
     server: Server, hits: list[Hit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
