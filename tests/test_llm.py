@@ -301,7 +301,7 @@ def test_a_key_that_is_none_is_not_sent(
     key: str, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
-    with pytest.raises(ModelError, match="^OPENAI_API_KEY holds what no key does") as raised:
+    with pytest.raises(ModelError, match="OPENAI_API_KEY holds what no key does") as raised:
         LanguageModel("openai:tiny", url=server.address)
     assert KEY not in str(raised.value)
 
