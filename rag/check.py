@@ -56,7 +56,10 @@ LOOKED_FOR = 10
 
 _MARKER = re.compile(r"\[(\d+)\]")
 _MARKS = '"“”„‟«»‹›‚'
-_QUOTATION = re.compile(r"„[^„“”\"]+[“”\"]|“[^“”]+”|\"[^\"]+\"|«[^«»]+»|»[^«»]+«|‹[^‹›]+›|›[^‹›]+‹")
+_QUOTATION = re.compile(
+    r"„[^„“”\"]+[“”\"]|“[^“”]+”|\"[^\"]+\"|«[^«»]+»|»[^«»]+«|‹[^‹›]+›|›[^‹›]+‹|‚[^‚‘’\n]+[‘’]"
+    r"|(?<!\w)‘[^‘\n]+?’(?!\w)|(?<!\w)'[^'\n]+ [^'\n]+'(?!\w)"  # and no apostrophes
+)
 _ELLIPSIS = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.)\s*\]|\(\s*(?:…|\.\.\.)\s*\)|…|\.\.\.)\s*")
 _PLAIN = str.maketrans({**dict.fromkeys(_MARKS + "\u00ad\u200b\u2060\ufeff"), "’": "'", "‘": "'",
                         **dict.fromkeys("‐‑‒–—−", "-")})  # fmt: skip

@@ -15,7 +15,7 @@ from index.store import PassageIndex
 from index.types import Document
 from rag.answer import Citation
 from rag.chatbot import Chatbot
-from rag.check import KINDS, SUPPORT, Claim, check, without_unsupported
+from rag.check import KINDS, QUOTATIONS, SUPPORT, Claim, check, without_unsupported
 from rag.contrast import contrasts
 from rag.facts import Source, missing
 from tests.conftest import ROOT
@@ -87,6 +87,10 @@ def test_a_sentence_without_a_marker_is_held_against_the_next_ones(encoder: Enco
         ("“EINEN  Schritt in die\u00a0neue Zeit.”", ""),
         ("»einen Schritt in die neue Zeit«", ""),
         ('"einen Sprung in die neue Zeit"', "invented"),
+        ("‚einen Sprung in die neue Zeit‘", "invented"),
+        ("‘einen Sprung in Olaf’s neue Zeit’", "invented"),
+        ("'einen Sprung in die neue Zeit'", "invented"),
+        ("‘einen Schritt in die neue Zeit’", ""),
         ("„ein Denkmal der Eitelkeit“", "another document"),
         ("„einen Schritt … den Helfern aus Schweden“", "stitched together"),
         ("„einen Schritt in die Kosten von 2,5 Millionen Mark“", "stitched together"),
@@ -95,6 +99,11 @@ def test_a_sentence_without_a_marker_is_held_against_the_next_ones(encoder: Enco
 def test_quotations(quotation: str, kind: str, encoder: Encoder) -> None:
     found = flags(f"Böttcher sprach von {quotation} [1].", encoder)
     assert found == ([(kind, quotation)] if kind else [])
+
+
+def test_apostrophes_quote_nothing(encoder: Encoder) -> None:
+    text = "Walther’s and the workers' port wasn't the helpers' 'n' the town’s [1]."
+    assert [kind for kind, _ in flags(text, encoder, "en") if kind in QUOTATIONS] == []
 
 
 def test_a_quotation_from_elsewhere_in_the_document(encoder: Encoder) -> None:
