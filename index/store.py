@@ -353,7 +353,9 @@ class PassageIndex:
         best = np.argsort(-score, kind="stable")[:k]
         for i, passage in zip(best, view.read(found.rows[best].tolist()), strict=True):
             places = {name: int(order[i]) for name, order in rank.items()}
-            hits.append(Hit(passage, float(score[i]), places, self._nearest(view, passage, query)))
+            shares = {name: float(values[i]) for name, values in channels.items()}
+            nearest = self._nearest(view, passage, query)
+            hits.append(Hit(passage, float(score[i]), places, nearest, shares))
         return hits
 
     def _nearest(self, view: View, passage: Passage, query: Query) -> Span:
@@ -366,6 +368,13 @@ class PassageIndex:
             held = [set(view.terms(text[s.start : s.end], passage)) for s in passage.sentences]
             near = view.keywords.coverage(held, query.words)
         return passage.sentences[int(near.argmax())]
+
+    def holding(self, text: str, language: str, view: View, k: int = 10) -> list[Document]:
+        """Documents that may hold a text: those of the ``k`` passages with most of its words."""
+        vector = self.encoder.passages([text])[0]
+        found = view.candidates(vector, view.words(text, language), k)
+        rows = found.rows[np.argsort(-found.lexical, kind="stable")[:k]]
+        return list(dict.fromkeys(passage.document for passage in view.read(rows.tolist())))
 
     def encodings(self, passages: Sequence[Passage]) -> list[Encoding]:
         """The token vectors of passages; the latest 256 are kept."""

@@ -82,7 +82,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found, its fused score, and its rank (1 = best) in each channel.
+    """A passage found, its fused score, and its rank (1 = best) and score in each channel.
 
     ``nearest`` is the sentence of the passage that is nearest to the question, which need
     not answer it; None where nobody looked.
@@ -92,3 +92,4 @@ class Hit:
     score: float
     channels: Mapping[str, int] = field(default_factory=dict)
     nearest: Span | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)

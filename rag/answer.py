@@ -8,6 +8,7 @@ from typing import Any
 
 from index.types import Document, Hit
 from rag.check import Claim
+from rag.disagree import Disagreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class Answer:
     does not know the documents' language: then the confidence is the share of the question's
     words that are there, no chance, and has a threshold of its own.
     ``claims`` are the sentences of the text, each held against its citations;
+    ``disagreements`` are sentences of other documents that say otherwise than these;
     ``removed_markers`` counts those that pointed nowhere. ``understood`` is the full question
     that a follow-up was taken for, or empty. ``trace`` says how the answer came about.
     """
@@ -102,6 +104,7 @@ class Answer:
     withheld: tuple[Citation, ...] = ()
     by_keywords: bool = False
     claims: tuple[Claim, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
     removed_markers: int = 0
     understood: str = ""
     trace: Mapping[str, Any] = field(default_factory=dict)
@@ -132,6 +135,7 @@ class Answer:
             "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
             "notice": self.notice,
             "claims": [claim.to_json() for claim in self.claims],
+            "disagreements": [found.to_json() for found in self.disagreements],
             "removed_markers": self.removed_markers,
             "understood": self.understood,
         }

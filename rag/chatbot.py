@@ -17,6 +17,7 @@ from rag.answer import Answer
 from rag.check import check, without_unsupported
 from rag.config import Settings
 from rag.conversation import HISTORY, understand
+from rag.disagree import disagreements
 from rag.extract import PASSAGES, Ranker, extract
 from rag.language import FALLBACK, NOTHING_ASKED, REFUSAL, UNKNOWN_LANGUAGE, UNKNOWN_QUESTION
 from rag.llm import LanguageModel, Reply
@@ -243,10 +244,8 @@ class Chatbot:
         """The full question that a follow-up stands for, or nothing."""
         if not self.follow_ups or not history:
             return ""
-        by_rule = understand(question, history)
-        if self.llm is None or not by_rule:
-            return by_rule
-        return self.llm.rewrite(question, history) or by_rule
+        rewritten = self.llm.rewrite(question, history) if self.llm is not None else None
+        return understand(question, history) if rewritten is None else rewritten
 
     def _checked(self, answer: Answer, view: View, language: str) -> Answer:
         """The answer, whose text is in ``language``, with every sentence held against its
@@ -259,17 +258,21 @@ class Chatbot:
             answer.citations,
             language=language,
             encoder=self.index.encoder,
-            documents=view.documents,
+            holding=lambda quotation: self.index.holding(quotation, language, view),
         )
+        against = disagreements(answer.citations, answer.passages[:PASSAGES], view)
         seconds = {**answer.seconds, "check": time.perf_counter() - started}
-        checked = replace(answer, claims=claims, seconds=seconds)
+        checked = replace(answer, claims=claims, disagreements=against, seconds=seconds)
         if not self.strict:
             return checked
         kept = without_unsupported(checked)
         if kept.citations:
             return kept
         refusal = REFUSAL[answer.language]
-        return replace(kept, answered=False, text=refusal, claims=(), withheld=answer.citations)
+        return replace(
+            kept, answered=False, text=refusal, claims=(), disagreements=(),
+            withheld=answer.citations,
+        )  # fmt: skip
 
     def _notice(self, query: Query, hits: Sequence[Hit]) -> str:
         """A line where nothing is asked, or where the encoder does not know the language of the

@@ -1,10 +1,11 @@
 """Every sentence of an answer held against the passages that it cites.
 
 Quotations, numbers and names must stand in a cited passage (rag/facts.py for the latter two).
-How well the citations support a sentence is a chance, from a logistic model over what the
-encoder and the lexicon make of both (rag/support.json, fitted by
-tests/benchmarks/fit_support.py). It tells a sentence's source from another passage on the
-same subject; it does not understand negation, nor who did what to whom.
+What a sentence turns round against what it cites is flagged where rules see it
+(rag/contrast.py). How well the citations support a sentence is a chance, from a logistic model
+over what the encoder and the lexicon make of both (rag/support.json, fitted by
+tests/benchmarks/fit_support.py). It tells a sentence's source from another passage on the same
+subject, but understands neither.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,18 +25,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.embed import Encoder
-from index.lexical import fold, question_words, stem, stop_words, words
+from index.lexical import question_words, stem, words
 from index.split import sentences
 from index.types import Document
 from index.vectors import Encoding
+from rag import contrast
 from rag.facts import Source, missing
+from rag.features import content_tokens
 
 if TYPE_CHECKING:
     from rag.answer import Answer, Citation
 
 SUPPORT = ("supported", "weak", "unsupported")
-KINDS = ("invented", "another document", "another passage", "stitched together", "number", "name")
-QUOTATIONS = KINDS[:4]
+QUOTATIONS = ("invented", "another document", "another passage", "stitched together")
+KINDS = (*QUOTATIONS, "number", "name", "unquoted number", *contrast.KINDS)
 WEIGHTS = Path(__file__).parent / "support.json"
 FEATURES = ("cosine", "late", "weakest", "words", "number", "name", "across")
 """
@@ -48,10 +51,15 @@ across: 1 where it is in another language than its quotes.
 """
 PIECE = 3
 """So many words, at least, has each piece of a quotation that is stitched together."""
+LOOKED_FOR = 10
+"""So many alien quotations of an answer are looked for in other documents."""
 
 _MARKER = re.compile(r"\[(\d+)\]")
 _MARKS = '"“”„‟«»‹›‚'
-_QUOTATION = re.compile(r"„[^„“”\"]+[“”\"]|“[^“”]+”|\"[^\"]+\"|«[^«»]+»|»[^«»]+«|‹[^‹›]+›|›[^‹›]+‹")
+_QUOTATION = re.compile(
+    r"„[^„“”\"]+[“”\"]|“[^“”]+”|\"[^\"]+\"|«[^«»]+»|»[^«»]+«|‹[^‹›]+›|›[^‹›]+‹|‚[^‚‘’\n]+[‘’]"
+    r"|(?<!\w)‘[^‘\n]+?’(?!\w)|(?<!\w)'[^'\n]+ [^'\n]+'(?!\w)"  # and no apostrophes
+)
 _ELLIPSIS = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.)\s*\]|\(\s*(?:…|\.\.\.)\s*\)|…|\.\.\.)\s*")
 _PLAIN = str.maketrans({**dict.fromkeys(_MARKS + "\u00ad\u200b\u2060\ufeff"), "’": "'", "‘": "'",
                         **dict.fromkeys("‐‑‒–—−", "-")})  # fmt: skip
@@ -59,7 +67,8 @@ _PLAIN = str.maketrans({**dict.fromkeys(_MARKS + "\u00ad\u200b\u2060\ufeff"), "�
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """Something in an answer that no cited passage holds; ``kind`` is one of ``KINDS``.
+    """Something in an answer that is not in what it cites, or against it; ``kind`` is one of
+    ``KINDS``.
 
     ``start`` and ``end`` are code points of the answer's text.
     """
@@ -129,12 +138,12 @@ def check(
     *,
     language: str,
     encoder: Encoder,
-    documents: Sequence[Document] = (),
+    holding: Callable[[str], Iterable[Document]] = lambda quotation: (),
 ) -> tuple[Claim, ...]:
     """The sentences of an answer, each with its support and what is wrong with it.
 
-    ``language`` is the answer's; ``documents`` are those in which an alien quotation is looked
-    for. Every ``[n]`` that is a citation's marker counts as one.
+    ``language`` is the answer's; ``holding`` finds the documents that an alien quotation may be
+    from. Every ``[n]`` that is a citation's marker counts as one.
     """
     known = {citation.marker: citation for citation in citations}
     parts = _parts(text, language, known)
@@ -143,13 +152,15 @@ def check(
         for marker, c in known.items()
     }
     held = _plain("\n".join(source.text for source in passages.values()))
-    quoted = list(_quotations(text, held, citations, documents))
-    chances = _chances(parts, known, passages, language, encoder)
+    quoted = list(_quotations(text, held, citations, holding))
+    judged = _judged(parts, known, passages, language, encoder)
     claims = []
-    for part, chance in zip(parts, chances, strict=True):
+    for part, (chance, against) in zip(parts, judged, strict=True):
         flags = [flag for flag in quoted if part.start <= flag.start < part.end]
         if not part.verbatim:
-            for kind, start, end in missing(part.text, language, list(passages.values())):
+            facts = missing(part.text, language, list(passages.values()))
+            absent = {(start, end) for _, start, end in facts}
+            for kind, start, end in facts + [a for a in against if a[1:] not in absent]:
                 a, b = part.offsets[start], part.offsets[end - 1] + 1
                 flags.append(Flag(kind, text[a:b], a, b))
         flags.sort(key=lambda flag: flag.start)
@@ -179,8 +190,13 @@ def without_unsupported(answer: Answer) -> Answer:
         flags = tuple(replace(f, start=f.start + shift, end=f.end + shift) for f in claim.flags)
         moved.append(replace(claim, start=start, end=claim.end + shift, flags=flags))
     used = {marker for claim in kept for marker in claim.markers}
-    citations = tuple(c for c in answer.citations if c.marker in used)
-    return replace(answer, text=text, claims=tuple(moved), citations=citations)
+    return replace(
+        answer,
+        text=text,
+        claims=tuple(moved),
+        citations=tuple(c for c in answer.citations if c.marker in used),
+        disagreements=tuple(d for d in answer.disagreements if d.marker in used),
+    )
 
 
 def _support(chance: float, flags: Sequence[Flag]) -> str:
@@ -231,8 +247,14 @@ def _parts(text: str, language: str, known: Mapping[int, Citation]) -> list[_Par
             part.markers = after.markers
     for part in parts:
         quotes = [known[marker].quote for marker in part.markers]
-        part.verbatim = any(_plain(part.text) in _plain(quote) for quote in quotes)
+        part.verbatim = any(_is_said(_plain(part.text), _plain(quote)) for quote in quotes)
     return parts
+
+
+def _is_said(sentence: str, quote: str) -> bool:
+    """Whether a plain quote holds a sentence whole: part of one may say the contrary."""
+    whole = rf"(?:^|[^\w\s,]\s){re.escape(sentence)}(?:$|(?<=[^\w\s,])\s)"
+    return bool(re.search(whole, quote))
 
 
 # --- Quotations -----------------------------------------------------------------------
@@ -244,18 +266,30 @@ def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def _within(piece: str, text: str) -> bool:
+    """Whether plain text holds a piece of whole words."""
+    return bool(re.search(rf"(?<!\w){re.escape(piece)}(?!\w)", text))
+
+
 def _quotations(
-    text: str, held: str, citations: Sequence[Citation], documents: Sequence[Document]
+    text: str,
+    held: str,
+    citations: Sequence[Citation],
+    holding: Callable[[str], Iterable[Document]],
 ) -> Iterator[Flag]:
     """The quotations of an answer that stand in none of its cited passages."""
+    cited = {citation.document for citation in citations}
+    plain = cache(lambda document: _plain(document.text))
+    looked_for = 0
     for match in _QUOTATION.finditer(text):
-        quotation = _plain(match[0]).strip(" .,;:!?")
-        if not any(c.isalnum() for c in quotation) or quotation in held:
+        quotation = _plain(match[0]).strip(" .,;:!?'")
+        if not any(c.isalnum() for c in quotation) or _within(quotation, held):
             continue
-        cited = {citation.document for citation in citations}
-        if any(quotation in _plain(document.text) for document in cited):
+        looked_for += 1
+        elsewhere = holding(quotation) if looked_for <= LOOKED_FOR else ()
+        if any(_within(quotation, plain(document)) for document in cited):
             kind = "another passage"
-        elif any(quotation in _plain(document.text) for document in documents):
+        elif any(_within(quotation, plain(document)) for document in elsewhere):
             kind = "another document"
         else:
             kind = "stitched together" if _stitched(quotation, held) else "invented"
@@ -265,15 +299,15 @@ def _quotations(
 def _stitched(quotation: str, held: str) -> bool:
     """Whether it is made of pieces of the passages: at an ellipsis, or of PIECE words or more."""
     pieces = [piece for piece in _ELLIPSIS.split(quotation) if piece]
-    if len(pieces) > 1 and all(piece in held for piece in pieces):
+    if len(pieces) > 1 and all(_within(piece, held) for piece in pieces):
         return True
     left = quotation.split()
     while left:
-        size = len(left)
-        while size >= PIECE and " ".join(left[:size]) not in held:
-            size -= 1
-        if size < PIECE:
+        size = PIECE
+        if len(left) < size or not _within(" ".join(left[:size]), held):
             return False
+        while size < len(left) and _within(" ".join(left[: size + 1]), held):
+            size += 1
         left = left[size:]
     return True
 
@@ -281,38 +315,61 @@ def _stitched(quotation: str, held: str) -> bool:
 # --- Support --------------------------------------------------------------------------
 
 
-def _chances(
+def _judged(
     parts: Sequence[_Part],
     known: Mapping[int, Citation],
     passages: Mapping[int, Source],
     language: str,
     encoder: Encoder,
-) -> list[float]:
-    """The chance of each sentence to be supported; 1 word for word, 0 without a citation."""
+) -> list[tuple[float, list[tuple[str, int, int]]]]:
+    """The chance of each sentence to be supported, 1 word for word and 0 without a citation,
+    and what is against that: kind, start, end."""
     asked = [part for part in parts if part.markers and not part.verbatim]
     used = sorted({marker for part in asked for marker in part.markers})
     quotes = {marker: _quote_texts(known[marker]) for marker in used}
     texts = list(dict.fromkeys([p.text for p in asked] + [t for q in quotes.values() for t in q]))
     encoded = dict(zip(texts, encoder.encode(texts) if texts else (), strict=True))
-    chances = []
+    found: list[tuple[float, list[tuple[str, int, int]]]] = []
     for part in parts:
         if part.verbatim or not part.markers:
-            chances.append(float(part.verbatim))
+            found.append((float(part.verbatim), []))
             continue
-        cited = [text for marker in part.markers for text in quotes[marker]]
+        sources = [Source(known[m].quote, known[m].document.language) for m in part.markers]
         features = support_features(
             part.text,
             encoded[part.text],
             language,
-            [encoded[text] for text in cited],
-            [
-                Source(known[marker].quote, known[marker].document.language)
-                for marker in part.markers
-            ],
+            [encoded[text] for m in part.markers for text in quotes[m]],
+            sources,
             [passages[marker] for marker in part.markers],
         )
-        chances.append(Weights.shipped().chance(features))
-    return chances
+        vector = encoded[part.text].vector
+        single = [
+            (text, known[m].document.language)
+            for m in part.markers
+            for text in quotes[m][1:] or quotes[m]
+        ]
+        nearest, spoken = max(single, key=lambda one: float(encoded[one[0]].vector @ vector))
+        against = contradicted(part.text, language, nearest, spoken, sources)
+        found.append((Weights.shipped().chance(features), against))
+    return found
+
+
+def contradicted(
+    text: str, language: str, nearest: str, spoken: str, quotes: Sequence[Source]
+) -> list[tuple[str, int, int]]:
+    """What a sentence says against its ``quotes``, of which ``nearest`` is the nearest sentence,
+    in the language ``spoken``: kind, start, end."""
+    unquoted = [
+        ("unquoted number", start, end)
+        for kind, start, end in missing(text, language, quotes)
+        if kind == "number"
+    ]
+    quote = " ".join(source.text for source in quotes if source.language == spoken)
+    return unquoted + [
+        (found.kind, found.start, found.end)
+        for found in contrast.contrasts(text, language, nearest, quote, spoken)
+    ]
 
 
 def _quote_texts(citation: Citation) -> list[str]:
@@ -335,10 +392,7 @@ def support_features(
     ``cited`` are the encodings of the quotes and of their sentences.
     """
     met = (encoding.tokens @ np.concatenate([e.tokens for e in cited]).T).max(axis=1)
-    stop = stop_words(language)
-    tokens = [text[a:b] for a, b in encoding.offsets]
-    content = np.asarray([t[:1].isalnum() and fold(t) not in stop for t in tokens], bool)
-    some = np.sort(met[content] if content.any() else met)
+    some = np.sort(met[content_tokens(text, language, encoding) > 0])
     kinds = {kind for kind, _, _ in missing(text, language, passages)}
     return np.asarray(
         [

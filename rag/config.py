@@ -39,12 +39,13 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is set: the encoder for new documents, the language model that answers and the
-    address of its server, and the calibration of each encoder."""
+    """What is set: the encoder for new documents, the language model that answers, the
+    address of its server and the seconds it is given, and the calibration of each encoder."""
 
     model: str | None = None
     llm: str | None = None
     llm_url: str | None = None
+    llm_timeout: float | None = None
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
     @classmethod
@@ -61,6 +62,7 @@ class Settings:
             model=model or os.environ.get("BELEG_MODEL") or held.get("model"),
             llm=llm or os.environ.get("BELEG_LLM") or held.get("llm"),
             llm_url=llm_url or os.environ.get("BELEG_LLM_URL") or held.get("llm_url"),
+            llm_timeout=_seconds(os.environ.get("BELEG_LLM_TIMEOUT") or held.get("llm_timeout")),
             calibration={
                 name: Calibration(**values) for name, values in held.get("calibration", {}).items()
             },
@@ -158,6 +160,19 @@ def _read(file: Path) -> dict[str, Any]:
         if values["slope"] <= 0 or not 0 <= values["threshold"] <= 1:
             raise InputError(f"{where}: slope must be above 0, threshold from 0 to 1")
     return dict(held)
+
+
+def _seconds(held: object) -> float | None:
+    """Raises InputError where it is no number above 0."""
+    if held is None:
+        return None
+    try:
+        seconds = float(held) if type(held) in (str, int, float) else math.nan  # type: ignore[arg-type]
+    except (ValueError, OverflowError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InputError("llm_timeout and BELEG_LLM_TIMEOUT take a number of seconds, above 0")
+    return seconds
 
 
 def _check_keys(value: object, known: list[str], where: str) -> None:

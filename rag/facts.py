@@ -183,6 +183,13 @@ def names(text: str, language: str) -> Iterator[re.Match[str]]:
         before = word
 
 
+def roots(name: str, language: str, other: str) -> list[str]:
+    """What a name may be found by in a text in another language, folded; itself first."""
+    word = fold(_GENITIVE.sub("", name))
+    root = stem(word, language)
+    return [word, word.removesuffix("s"), root, *translations(root, language, other)]
+
+
 # --- Both -----------------------------------------------------------------------------
 
 
@@ -222,18 +229,16 @@ class Source:
         return False
 
     def states_name(self, name: str, language: str) -> bool:
-        word = fold(_GENITIVE.sub("", name))
-        roots = {word, word.removesuffix("s"), stem(word, language)}
-        roots |= translations(stem(word, language), language, self.language).keys()
-        if roots & (self._folded | self._stems):
+        wanted = roots(name, language, self.language)
+        if any(root in self._folded or root in self._stems for root in wanted):
             return True
         if any(
             len(a) >= _PREFIX and len(b) >= _PREFIX and (a.startswith(b) or b.startswith(a))
-            for a in roots
+            for a in wanted
             for b in self._stems
         ):
             return True
-        sound = _sound(word)
+        sound = _sound(wanted[0])
         return language != self.language and any(_alike(sound, other) for other in self._capitals)
 
 

@@ -90,7 +90,7 @@ def score_sentences(
     if not places:
         return []
     question = query.encoding
-    content = content_tokens(query)
+    content = content_tokens(query.text, query.language, question)
     weights = content + STOP_TOKEN_WEIGHT
     weights /= weights.sum()
     of = np.asarray([n for n, hit in enumerate(hits) for _ in hit.passage.sentences])
@@ -158,10 +158,10 @@ def readings(
     return np.clip(np.concatenate(scores), UNREAD, SUREST)
 
 
-def content_tokens(query: Query) -> NDArray[np.float32]:
-    """1 for each of the question's tokens that is no stop word, else 0; all 1 if none is."""
-    stop = stop_words(query.language)
-    tokens = [query.text[a:b] for a, b in query.encoding.offsets]
+def content_tokens(text: str, language: str, encoding: Encoding) -> NDArray[np.float32]:
+    """1 for each of a text's tokens that is a word but no stop word, else 0; all 1 if none is."""
+    stop = stop_words(language)
+    tokens = [text[a:b] for a, b in encoding.offsets]
     found = np.asarray([t.isalnum() and fold(t) not in stop for t in tokens], np.float32)
     return found if found.any() else np.ones_like(found)
 

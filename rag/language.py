@@ -45,6 +45,8 @@ FAILURES: Mapping[str, Mapping[str, str]] = {
         "unreadable": "seine Antwort ist nicht zu lesen",
         "uncited": "seine Antwort nennt keine Belege",
         "window": "es kann nicht so viel Text aufnehmen",
+        "key": "sein Server nimmt den Schlüssel nicht an ({})",
+        "status": "sein Server meldet einen Fehler ({})",
         "error": "{}",
     },
     "en": {
@@ -55,6 +57,8 @@ FAILURES: Mapping[str, Mapping[str, str]] = {
         "unreadable": "its reply cannot be read",
         "uncited": "its reply cites nothing",
         "window": "it cannot take in so much text",
+        "key": "its server does not accept the key ({})",
+        "status": "its server reports an error ({})",
         "error": "{}",
     },
 }

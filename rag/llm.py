@@ -29,12 +29,13 @@ from rag.models import (
     Messages,
     json_objects,
     kind_of,
+    kinds_of,
     refuses,
     status_of,
     unfit,
     within,
 )
-from rag.pointers import Resolved, Source, resolve, settled, without_links
+from rag.pointers import POINTER, Resolved, Shown, resolve, settled, without_links
 from rag.refusals import refuses_to_answer
 
 if TYPE_CHECKING:
@@ -141,7 +142,6 @@ _NAMES = {
 
 # What chat templates and answers mark turns and citations with must not come from a document.
 _TURN = re.compile(r"<\|[^<>|]{0,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>", re.I)
-_MARK = re.compile(r"[\[【](\s*\d[\d\s,;–-]*)[\]】]")
 _THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|$)", re.DOTALL)
 _FENCE = re.compile(r"\s*```(?:json)?\s*(?={)")
 
@@ -160,7 +160,7 @@ class Prompt:
     window does not hold are left out."""
 
     data: str
-    sources: tuple[Source, ...]
+    sources: tuple[Shown, ...]
     passages: int
     dropped: int
     tokens: int
@@ -169,13 +169,13 @@ class Prompt:
     def of(cls, question: str, hits: Sequence[Hit], limit: int) -> Prompt:
         """The first ``hits`` that fit into ``limit`` tokens, counted from above."""
         shown: list[dict[str, Any]] = []
-        sources: list[Source] = []
+        sources: list[Shown] = []
         seen: set[tuple[str, int, int]] = set()
         data, tokens, used = "", 0, 0
         for hit in hits:
             document = hit.passage.document
             fresh = [
-                Source(hit.passage, span)
+                Shown(hit.passage, span)
                 for span in hit.passage.sentences
                 if (document.id, span.start, span.end) not in seen
             ]
@@ -231,7 +231,7 @@ class LanguageModel:
         timeout: float = TIMEOUT,
         callbacks: Sequence[Any] = (),
     ) -> None:
-        self._model = ChatModel(model, url=url, callbacks=callbacks)
+        self._model = ChatModel(model, url=url, timeout=timeout, callbacks=callbacks)
         self.name = self._model.name
         self.timeout = timeout
 
@@ -348,10 +348,10 @@ class LanguageModel:
 
     # ---- Beside the answer -----------------------------------------------------------------
 
-    def rewrite(self, question: str, history: Sequence[tuple[str, Answer]]) -> str:
+    def rewrite(self, question: str, history: Sequence[tuple[str, Answer]]) -> str | None:
         """The question so that it can be understood without the ones before it, in ``history``.
 
-        Empty where it can be already, or where the model gives none of use.
+        Empty where it can be already; None where the model gives none of use.
         """
         turns = [
             {"question": answer.understood or asked, "answer": harmless(answer.text)[:EARLIER]}
@@ -360,11 +360,11 @@ class LanguageModel:
         data = _dumped({"conversation": turns, "question": question})
         found = self._aside([("system", _REWRITE), ("human", data)], _REWRITE_SCHEMA, "question")
         if not isinstance(found, str):
-            return ""
+            return None
         try:
             rewritten = check_question(without_links(found, [data])[0])
         except InputError:
-            return ""
+            return None
         return "" if rewritten == check_question(question) else rewritten
 
     def translate(self, texts: Sequence[str], language: str) -> list[str]:
@@ -401,7 +401,7 @@ class LanguageModel:
 def harmless(text: str) -> str:
     """A document's text as a model is shown it: nothing in it looks like a turn of the
     conversation or like one of our pointers."""
-    return _MARK.sub(r"(\1)", _TURN.sub(" ", text))
+    return POINTER.sub(lambda match: f"({match[0][1:-1]})", _TURN.sub(" ", text))
 
 
 def tokens_at_most(text: str) -> int:
@@ -490,16 +490,18 @@ def _named(language: str) -> str:
 
 def _reason(error: Exception, language: str, timeout: float) -> str:
     """Why there is no reply, in one line that holds nothing of the error's own text."""
-    if isinstance(error, TimeoutError):
+    status = status_of(error)
+    kinds = " ".join(kinds_of(error))
+    if isinstance(error, TimeoutError) or "Timeout" in kinds:
         error = Failed("slow", f"{timeout:g}")
-    elif "Length" in type(error).__name__:  # OpenAI's client, of a reply in JSON
-        error = Failed("cut")
-    elif status_of(error) is None and any(
-        word in f"{kind.__module__}.{kind.__name__}"
-        for kind in type(error).__mro__
-        for word in ("Connect", "httpx.NetworkError")
-    ):
+    elif status is not None and status >= 400:
+        error = Failed("key" if status in (401, 403) else "status", status)
+    elif any(word in kinds for word in ("Length", "RemoteProtocolError", "ReadError")):
+        error = Failed("cut")  # the first is of OpenAI's client, of a reply in JSON
+    elif status is None and any(word in kinds for word in ("Connect", "httpx.NetworkError")):
         error = Failed("down")
+    elif unfit(error):
+        error = Failed("unreadable")
     if not isinstance(error, Failed):
         error = Failed("error", kind_of(error))
     return FAILURES[language][error.key].format(error.detail)

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 from index.errors import ModelError
 
@@ -28,7 +29,8 @@ Messages: TypeAlias = Sequence[tuple[str, str]]
 
 FORMS: tuple[Form, ...] = ("json_schema", "json_mode", "text")
 CLIENT_TIMEOUT = 120.0
-"""Seconds after which the client of a model that we opened lets go of a silent connection."""
+"""Seconds after which the client of a model that we opened lets go of a silent connection,
+unless who opens it waits longer."""
 
 # What servers say to a request whose form they do not know.
 _REFUSALS = (400, 404, 415, 422, 501)
@@ -49,10 +51,11 @@ class ChatModel:
         *,
         url: str | None = None,
         role: str = "language model",
+        timeout: float = CLIENT_TIMEOUT,
         callbacks: Sequence[Any] = (),
     ) -> None:
         self.name = model if isinstance(model, str) else type(model).__name__
-        self._model: Any = _open(model, url, role) if isinstance(model, str) else model
+        self._model: Any = _open(model, url, role, timeout) if isinstance(model, str) else model
         self._config = {"callbacks": list(callbacks)} if callbacks else None
         self._first = 0  # of FORMS: those before it were refused
 
@@ -140,7 +143,8 @@ def refuses(error: Exception) -> bool:
 
 def unfit(error: Exception) -> bool:
     """Whether the client cannot ask for that form, or could not read the reply in it."""
-    return isinstance(error, (ValueError, TypeError, AttributeError, NotImplementedError))
+    kinds = (ValueError, TypeError, AttributeError, LookupError, AssertionError)
+    return isinstance(error, (*kinds, NotImplementedError))
 
 
 def status_of(error: Exception) -> int | None:
@@ -153,6 +157,14 @@ def kind_of(error: Exception) -> str:
     """An error without its text."""
     status = status_of(error)
     return type(error).__name__ + ("" if status is None else f" ({status})")
+
+
+def kinds_of(error: BaseException) -> Iterator[str]:
+    """The names of what an error is, and of what it came from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield from (f"{kind.__module__}.{kind.__name__}" for kind in type(cause).__mro__)
+        cause = cause.__cause__
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
@@ -211,23 +223,26 @@ def json_objects(text: str) -> Iterator[object]:
         start = text.find("{", end)
 
 
-def _open(name: str, url: str | None, role: str) -> BaseChatModel:
+def _open(name: str, url: str | None, role: str, timeout: float) -> BaseChatModel:
     """The model of that name; at a ``url``, OpenAI's interface is spoken or else Ollama's."""
     from langchain.chat_models import init_chat_model
 
     options: dict[str, Any] = {}
     provider, _, model = name.partition(":")
     if url is not None:
+        if not _is_address(url):  # it is not repeated: it may hold a key
+            raise ModelError(f"the address of the {role} must be like http://localhost:8000/v1")
         options["base_url"] = url
         if provider != "ollama":
             provider, model = "openai", model if provider == "openai" else name
             name = f"openai:{model}"
             if not os.environ.get("OPENAI_API_KEY"):
                 options["api_key"] = "none"  # local servers want none, but the client does
+    _check_key(f"{provider.upper()}_API_KEY")
     if provider == "openai":
-        options["timeout"] = CLIENT_TIMEOUT
+        options["timeout"] = max(timeout, CLIENT_TIMEOUT)
     elif provider == "ollama":
-        options["client_kwargs"] = {"timeout": CLIENT_TIMEOUT}
+        options["client_kwargs"] = {"timeout": max(timeout, CLIENT_TIMEOUT)}
     try:
         opened: BaseChatModel = init_chat_model(name, **options)
     except Exception as error:  # every provider has its own
@@ -235,3 +250,18 @@ def _open(name: str, url: str | None, role: str) -> BaseChatModel:
         hint = ": write PROVIDER:MODEL, like openai:gpt-5-mini" if ":" not in name else ""
         raise ModelError(f"the {role} {name!r} cannot be used{hint} ({reason})") from None
     return opened
+
+
+def _check_key(name: str) -> None:
+    """Clients put a key with a line break, say, into their errors and logs."""
+    key = os.environ.get(name, "")
+    if not all("!" <= sign <= "~" for sign in key):
+        raise ModelError(f"{name} holds what no key does: a space, a line break, a foreign letter")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        return False

@@ -17,7 +17,14 @@ from index.types import Passage, Span
 from rag.answer import Citation
 from rag.extract import QUOTE_CHARACTERS, QUOTE_SENTENCES
 
-_POINTER = r"[\[【]\s*\d+(?:\s*[-–—,;]\s*\d+)*\s*(?:†[^\[\]【】\n]{0,40})?[\]】]"
+_OPEN, _CLOSE = r"[\[【［〔]", r"[\]】］〕]"
+_NAMED = r"(?:[\^#]|(?:sources?|sentences?|quellen?|sätze?|satz|nr\.?|no\.?)\s*)?"
+_POINTER = (
+    rf"{_OPEN}\s*(?i:{_NAMED})\d+(?:\s*[-–—,;]\s*(?i:{_NAMED})\d+)*\s*"
+    rf"(?:†[^\[\]【】\n]{{0,40}})?{_CLOSE}"
+)
+POINTER = re.compile(_POINTER)
+"""What points at sentences or would pass for it: [3], [3, 4], [2-4], 【3†source】, [Source 3]."""
 _GROUP = re.compile(rf"(?P<gap>[ \t]*)(?P<pointers>{_POINTER}(?:[ \t,;]*{_POINTER})*)")
 _NUMBERS = re.compile(r"(\d+)(?:\s*[-–—]\s*(\d+))?")
 
@@ -44,13 +51,13 @@ _ADDRESS = re.compile(
 _CLOSING = ".,;:!?)]}'’*_"
 
 _OPENED = re.compile(
-    r"[\[【][^\[\]【】\n]{0,300}$|\[[^\[\]\n]{0,300}\]\([^()\n]{0,2000}$|<[^<>]{0,2000}$"
+    r"[\[【［〔][^\[\]【】［］〔〕\n]{0,300}$|\[[^\[\]\n]{0,300}\]\([^()\n]{0,2000}$|<[^<>]{0,2000}$"
 )
 _LAST_GROUP = re.compile(rf"(?:\s*{_POINTER}[ \t,;]*)+$")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Shown:
     """A numbered sentence that the model was shown."""
 
     passage: Passage
@@ -71,7 +78,7 @@ class Resolved:
     removed_links: int
 
 
-def resolve(written: str, sources: Sequence[Source], *, score: float = 0.0) -> Resolved:
+def resolve(written: str, sources: Sequence[Shown], *, score: float = 0.0) -> Resolved:
     """The text that a model wrote with pointers to ``sources``, numbered from 1.
 
     Addresses stay where a cited document holds them. ``score`` is that of the citations.
@@ -127,7 +134,7 @@ def without_links(text: str, sources: Sequence[str]) -> tuple[str, int]:
             return text, gone
 
 
-def _with_citations(text: str, sources: Sequence[Source], score: float) -> Resolved:
+def _with_citations(text: str, sources: Sequence[Shown], score: float) -> Resolved:
     citations: dict[tuple[str, int, int], Citation] = {}
     removed = 0
 
@@ -180,9 +187,9 @@ def _pointed(pointers: str, count: int) -> tuple[list[int], int]:
     return sorted(numbers), unknown
 
 
-def _spans(numbers: Sequence[int], sources: Sequence[Source]) -> list[tuple[Passage, int, int]]:
+def _spans(numbers: Sequence[int], sources: Sequence[Shown]) -> list[tuple[Passage, int, int]]:
     """What to quote for these sentences: neighbours together, as long as a quote may be."""
-    runs: list[list[Source]] = []
+    runs: list[list[Shown]] = []
     for number in numbers:
         source = sources[number - 1]
         run = runs[-1] if runs else []

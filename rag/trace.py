@@ -25,6 +25,7 @@ def trace(
                 "end": hit.passage.end,
                 "score": round(hit.score, 4),
                 "ranks": dict(hit.channels),
+                "scores": {name: round(score, 4) for name, score in hit.scores.items()},
             }
             for hit in hits
         ],
@@ -48,9 +49,12 @@ def lines(trace: Mapping[str, Any], seconds: Mapping[str, float]) -> list[str]:
     """The same in lines of text."""
     told = [f"searched: {trace['question']} ({trace['language']})", "passages, by score:"]
     for hit in trace["hits"]:
-        ranks = ", ".join(f"{name} {rank}" for name, rank in hit["ranks"].items())
+        channels = ", ".join(
+            f"{name} {score:.3f} (rank {hit['ranks'][name]})"
+            for name, score in hit["scores"].items()
+        )
         place = f"{hit['source']}:{hit['start']}-{hit['end']}"
-        told.append(f"  {hit['score']:.3f}  {place}  rank by {ranks}")
+        told.append(f"  {hit['score']:.3f}  {place}  {channels}")
     told.append("sentences, by chance to answer:")
     for sentence in trace["sentences"]:
         reasons = ", ".join(f"{name} {value:+.2f}" for name, value in sentence["reasons"].items())

@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.embed import Encoder
+from index.language import detect_language
+from index.store import PassageIndex
 from index.types import Document
 from rag.answer import Citation
 from rag.chatbot import Chatbot
-from rag.check import KINDS, SUPPORT, Claim, check, without_unsupported
+from rag.check import KINDS, QUOTATIONS, SUPPORT, Claim, check, without_unsupported
+from rag.contrast import contrasts
 from rag.facts import Source, missing
 from tests.conftest import ROOT
 
@@ -44,7 +47,9 @@ WHOLE = (cite(1, GERMAN.text),)
 
 
 def flags(text: str, encoder: Encoder, language: str = "de") -> list[tuple[str, str]]:
-    claims = check(text, WHOLE, language=language, encoder=encoder, documents=[GERMAN, OTHER])
+    claims = check(
+        text, WHOLE, language=language, encoder=encoder, holding=lambda _: [GERMAN, OTHER]
+    )
     for claim in claims:
         for flag in claim.flags:
             assert text[flag.start : flag.end] == flag.text
@@ -82,6 +87,10 @@ def test_a_sentence_without_a_marker_is_held_against_the_next_ones(encoder: Enco
         ("“EINEN  Schritt in die\u00a0neue Zeit.”", ""),
         ("»einen Schritt in die neue Zeit«", ""),
         ('"einen Sprung in die neue Zeit"', "invented"),
+        ("‚einen Sprung in die neue Zeit‘", "invented"),
+        ("‘einen Sprung, wie’s heißt, in die neue Zeit’", "invented"),
+        ("'einen Sprung in die neue Zeit'", "invented"),
+        ("‘einen Schritt in die neue Zeit’", ""),
         ("„ein Denkmal der Eitelkeit“", "another document"),
         ("„einen Schritt … den Helfern aus Schweden“", "stitched together"),
         ("„einen Schritt in die Kosten von 2,5 Millionen Mark“", "stitched together"),
@@ -92,13 +101,18 @@ def test_quotations(quotation: str, kind: str, encoder: Encoder) -> None:
     assert found == ([(kind, quotation)] if kind else [])
 
 
+def test_apostrophes_quote_nothing(encoder: Encoder) -> None:
+    text = "Walther’s and the workers' port wasn't the helpers' 'n' the town’s [1]."
+    assert [kind for kind, _ in flags(text, encoder, "en") if kind in QUOTATIONS] == []
+
+
 def test_a_quotation_from_elsewhere_in_the_document(encoder: Encoder) -> None:
     sentence = "Dabei starben dreizehn Arbeiter."
     start = GERMAN.text.index(sentence)
     end = start + len(sentence)
     narrow = Citation(1, GERMAN, start, end, sentence, start, end, 1.0)
     text = "Es war „einen Schritt in die neue Zeit“ [1]."
-    (claim,) = check(text, [narrow], language="de", encoder=encoder, documents=[GERMAN])
+    (claim,) = check(text, [narrow], language="de", encoder=encoder)
     assert [flag.kind for flag in claim.flags] == ["another passage"]
     assert claim.support == "unsupported"
 
@@ -121,6 +135,86 @@ def test_a_quotation_from_elsewhere_in_the_document(encoder: Encoder) -> None:
 def test_numbers_and_names(text: str, language: str, found: list[object], encoder: Encoder) -> None:
     expected = [("number", f) if isinstance(f, str) else f for f in found]
     assert flags(text, encoder, language) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "found"),
+    [
+        ("Der Hafen von Lübeck wurde 1957 nicht erweitert [1].", "de", [("denied", "nicht")]),
+        ("The port of Lübeck was never enlarged in 1957 [1].", "en", [("denied", "never")]),
+        ("Die Stadt trug nicht mehr als 2,5 Millionen [1].", "de", []),
+        ("Die Kosten trug nicht nur die Stadt [1].", "de", []),
+        ("Schweden wurde von Böttcher gedankt [1].", "de", []),
+        ("Bürgermeister Böttcher kritisierte die Helfer [1].", "de", [("opposite", "kritisierte")]),
+    ],
+)
+def test_what_is_turned_round(
+    text: str, language: str, found: list[tuple[str, str]], encoder: Encoder
+) -> None:
+    praised = Document(GERMAN.text.replace("dankte", "lobte"), "h", "H", "de")
+    document = praised if "kritisierte" in text else GERMAN
+    (claim,) = check(text, [cite(1, document.text, document)], language=language, encoder=encoder)
+    assert [(flag.kind, flag.text) for flag in claim.flags] == found
+    assert not found or claim.support != "supported"
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("Putin called Biden a killer.", ["swapped"]),
+        ("Putin was called a killer by Biden.", []),
+        ("Biden called Putin a killer.", []),
+        ("Biden nannte Putin nie einen Killer.", ["denied"]),
+        ("Putin nannte Biden einen Killer.", ["swapped"]),
+    ],
+)
+def test_names_that_change_places(text: str, kinds: list[str]) -> None:
+    quote, language = "Biden called Putin a killer.", detect_language(text, among=("de", "en"))
+    assert [found.kind for found in contrasts(text, language, quote, quote, "en")] == kinds
+
+
+def test_what_the_quote_denies(encoder: Encoder) -> None:
+    document = Document("Die Stadt hat den Hafen 1957 nicht erweitert.", "h", "H", "de")
+    (claim,) = check(
+        "Die Stadt hat den Hafen 1957 erweitert [1].",
+        [cite(1, document.text, document)],
+        language="de",
+        encoder=encoder,
+    )
+    assert [flag.kind for flag in claim.flags] == ["affirmed"]
+    assert claim.support != "supported"
+
+
+def test_part_of_a_quoted_sentence_is_not_word_for_word(encoder: Encoder) -> None:
+    document = Document("Niemand glaubt, die Stadt trug die Kosten. Das war so.", "h", "H", "de")
+    citations = [cite(1, document.text, document)]
+    part, whole = (
+        check(text, citations, language="de", encoder=encoder)
+        for text in ("Die Stadt trug die Kosten. [1]", "Das war so. [1]")
+    )
+    assert part[0].score < 1
+    assert (whole[0].score, whole[0].support) == (1.0, "supported")
+
+
+def test_a_number_of_the_passage_that_is_not_quoted(encoder: Encoder) -> None:
+    text = "Dabei starben 1957 Arbeiter [1]."
+    citations = [cite(1, "Dabei starben dreizehn Arbeiter.")]
+    (claim,) = check(text, citations, language="de", encoder=encoder)
+    assert [(flag.kind, flag.text) for flag in claim.flags] == [("unquoted number", "1957")]
+    assert claim.support != "supported"
+
+
+def test_quotations_are_of_whole_words(encoder: Encoder) -> None:
+    assert flags("Er sprach von „afen“ [1].", encoder) == [("invented", "„afen“")]
+
+
+def test_alien_quotations_are_looked_for_by_keywords(bot: Chatbot) -> None:
+    index = PassageIndex(encoder=bot.index.encoder)
+    index.add([GERMAN, OTHER, *(Document(f"Satz {n}.", f"{n}", "S", "de") for n in range(50))])
+    view = index.view
+    assert OTHER in index.holding("ein denkmal der eitelkeit", "de", view)
+    assert len(index.holding("ein denkmal der eitelkeit satz", "de", view, k=5)) <= 5
+    assert index.holding("???", "de", view) == []
 
 
 def test_a_grouped_number_means_what_either_language_means_by_it() -> None:

@@ -27,6 +27,7 @@ CITATION = {"marker", "document", "source", "title", "page", "start", "end", "qu
 CITATION |= {"passage_start", "passage_end", "score"}
 ANSWER = {"question", "language", "answered", "text", "mode", "citations", "passages"}
 ANSWER |= {"confidence", "seconds", "notice", "claims", "removed_markers", "understood"}
+ANSWER |= {"disagreements"}
 PASSAGE = {"document", "source", "start", "end", "text", "score", "channels"}
 
 

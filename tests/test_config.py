@@ -164,10 +164,13 @@ def test_a_calibration_changes_confidence_and_refusal(file: Path, bot: Chatbot) 
     [
         ("{", "is not JSON: mend it, or remove it"),
         (b"\xff", "is not JSON"),
-        ([], "must be an object, with the keys model, llm, llm_url, calibration"),
+        ([], "must be an object, with the keys model, llm, llm_url, llm_timeout, calibration"),
         ({"llm": 7}, "llm must be text"),
         ({"llm_url": ["x"]}, "llm_url must be text"),
-        ({"modle": "x"}, 'unknown key "modle": known are model, llm, llm_url, calibration'),
+        (
+            {"modle": "x"},
+            'unknown key "modle": known are model, llm, llm_url, llm_timeout, calibration',
+        ),
         ({"model": 3}, "model must be text"),
         ({"calibration": []}, "calibration must be an object"),
         ({"calibration": {"e": 1}}, "calibration of 'e' must be an object, with the keys slope"),
@@ -220,3 +223,18 @@ def test_the_command_reads_them(beleg: Run, file: Path, tmp_path: Path) -> None:
     result = beleg("ask", QUESTION, BELEG_CONFIG=str(file))
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == f"beleg: {file} is not JSON: mend it, or remove it\n"
+
+
+def test_the_seconds_of_a_language_model(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(file, llm_timeout=30)
+    assert Settings.load().llm_timeout == 30.0
+    monkeypatch.setenv("BELEG_LLM_TIMEOUT", "2.5")
+    assert Settings.load().llm_timeout == 2.5
+    for wrong in ("soon", "0", "-1", "nan", "inf"):
+        monkeypatch.setenv("BELEG_LLM_TIMEOUT", wrong)
+        with pytest.raises(InputError, match="a number of seconds, above 0"):
+            Settings.load()
+    monkeypatch.delenv("BELEG_LLM_TIMEOUT")
+    write(file, llm_timeout=True)
+    with pytest.raises(InputError, match="a number of seconds, above 0"):
+        Settings.load()

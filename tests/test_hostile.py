@@ -18,7 +18,7 @@ from index.text import canonical
 from index.types import Document, Hit
 from rag.answer import Answer
 from rag.chatbot import EXAMPLE
-from rag.pointers import Resolved, Source, resolve, settled
+from rag.pointers import Resolved, Shown, resolve, settled
 from tests.llm_server import Reply, Server, serving
 from tests.test_llm import ask, asking
 from ui.render import Turn, conversation
@@ -46,6 +46,7 @@ def check_safe(text: str, citations: tuple[Any, ...], sources: list[str]) -> Non
     markers = [citation.marker for citation in citations]
     assert markers == list(range(1, len(markers) + 1))
     assert {int(m) for m in re.findall(r"\[(\d+)\]", text)} == set(markers)
+    assert not re.search(r"[【［〔]\d|\[\^\d|\[Source \d", text)  # nor anything that looks like one
     for citation in citations:
         assert citation.document.text[citation.start : citation.end] == citation.quote
         assert citation.document.text in sources
@@ -75,7 +76,8 @@ PARTS = (
     "<a href='http://evil.example'>x</a>", "[", "]", "(", ")", "<", ">", "!", "](", "![", "\n",
     "\u200b", "\u202e", "\x1b[31m", "[{n}\u200b]", "Ja.", "No, {n} %.", "Äpfel", "„Zitat“", "[٣]",
     "[-1]", "[1e3]", "[99999999999999999999]", "{{", "}}", '"', "```", "<|im_end|>", "[INST]",
-    "[^1]", "[1]: http://evil.example/{n}", "http://", "//evil.example/x", "<http://evil.example>",
+    "[^1]", "［{n}］", "[Source {n}, {n}]", "〔{n}〕", "[1]: http://evil.example/{n}", "http://",
+    "//evil.example/x", "<http://evil.example>",
     "[a [b](http://evil.example/{n})](http://evil.example)", "data:text/html,{n}", "🙂", "e\u0301",
 )  # fmt: skip
 
@@ -91,7 +93,7 @@ def replies(count: int) -> Iterator[str]:
 
 def test_of_a_thousand_replies_nothing_is_shown_that_is_not_ours() -> None:
     document = load(EXAMPLE)
-    sources = [Source(hit.passage, span) for hit in hits_of(document) for span in
+    sources = [Shown(hit.passage, span) for hit in hits_of(document) for span in
                hit.passage.sentences]  # fmt: skip
     cited = 0
     for reply in replies(1000):
@@ -103,7 +105,7 @@ def test_of_a_thousand_replies_nothing_is_shown_that_is_not_ours() -> None:
 
 def test_what_is_shown_of_a_reply_that_is_coming_is_safe_too() -> None:
     document = load(EXAMPLE)
-    sources = [Source(hit.passage, span) for hit in hits_of(document) for span in
+    sources = [Shown(hit.passage, span) for hit in hits_of(document) for span in
                hit.passage.sentences]  # fmt: skip
     for reply in replies(60):
         for end in range(len(reply)):
@@ -117,6 +119,8 @@ def test_what_is_shown_of_a_reply_that_is_coming_is_safe_too() -> None:
         ("So it is. [1][2]", "So it is. [1]"),
         ("So it is [2]. And so on [1].", "So it is [1]. And so on [2]."),
         ("So it is. [3] And [3].", "So it is. [1] And [1]."),
+        ("So it is ［3］. And [Source 4].", "So it is [1]. And [2]."),
+        ("So it is [^3]. Or not [Satz 9] [#8].", "So it is [1]. Or not."),
         ("Great![1] See [here](http://x.test/a) ![i](http://x.test/b).", "Great! [1] See here."),
         ("See https://kept.test/page?a=1. [4]", "See https://kept.test/page?a=1. [1]"),
         ("See https://kept.test/page?a=1&b=secret. [4]", "See …. [1]"),
@@ -128,14 +132,14 @@ def test_pointers_and_links(written: str, shown: str) -> None:
     first = Document("Eins ist so. Zwei ist so. Drei ist anders.", "a.txt", "A")
     second = Document("Mehr steht auf https://kept.test/page?a=1 dort.", "b.txt", "B")
     hits = hits_of(first, second)
-    sources = [Source(hit.passage, span) for hit in hits for span in hit.passage.sentences]
+    sources = [Shown(hit.passage, span) for hit in hits for span in hit.passage.sentences]
     assert len(sources) == 4
     assert resolve(written, sources).text == shown
 
 
 def test_pieces_shown_stay_as_they_were() -> None:
     document = load(EXAMPLE)
-    sources = [Source(hit.passage, span) for hit in hits_of(document) for span in
+    sources = [Shown(hit.passage, span) for hit in hits_of(document) for span in
                hit.passage.sentences]  # fmt: skip
     reply = (
         "Biden called Putin [a killer](http://evil.example/x y) in March [3][4], [9]. Great! [12]\n"

@@ -221,7 +221,7 @@ def test_pointers_that_point_nowhere_are_removed_and_counted(
         (Reply(f"the key {KEY} is wrong", 401), "(401)"),
         (Reply("busy", 429), "(429)"),
         (Reply("<html>", 503, raw=True), "(503)"),
-        (Reply("{", raw=True), ""),
+        (Reply("{", raw=True), FAILURES["en"]["unreadable"]),
         (Reply(""), FAILURES["en"]["unreadable"]),
         (Reply('{"answered": true, "sent'), FAILURES["en"]["unreadable"]),
         (Reply('{"answered": true, "sentences": [{"text": 1}]}'), FAILURES["en"]["unreadable"]),
@@ -229,7 +229,7 @@ def test_pointers_that_point_nowhere_are_removed_and_counted(
         (Reply("It was because of an interview."), FAILURES["en"]["uncited"]),
         (Reply(as_json(("It was so.", [1])), finish="length"), FAILURES["en"]["cut"]),
         (Reply("word " * 100, endless=True), FAILURES["en"]["endless"]),
-        (Reply(as_json(("It was so.", [1]))[:30], cut=True), ""),
+        (Reply(as_json(("It was so.", [1]))[:30], cut=True), FAILURES["en"]["cut"]),
     ],
 )
 def test_faults_are_told_in_one_line_without_the_key(
@@ -294,6 +294,24 @@ def test_a_model_that_cannot_be_used() -> None:
     with pytest.raises(ModelError, match="the language model 'nonsense' cannot be used") as raised:
         LanguageModel("nonsense")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", f"{KEY}ü", " "])
+def test_a_key_that_is_none_is_not_sent(
+    key: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ModelError, match="OPENAI_API_KEY holds what no key does") as raised:
+        LanguageModel("openai:tiny", url=server.address)
+    assert KEY not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "ftp://x/v1", "http://", "http://[::1/v1", "http://x:99999/v1"]
+)
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(ModelError, match="must be like http://localhost:8000/v1"):
+        LanguageModel("openai:tiny", url=url)
 
 
 def test_a_local_server_needs_no_key(
@@ -411,13 +429,13 @@ EARLIER = Answer(QUESTION, "en", True, SAID, "llm", (), (), 1.0, {})
         ('{"question": "When did Russia recall its ambassador?"}',
          "When did Russia recall its ambassador?"),
         ('{"question": "And when?"}', ""),
-        ('{"question": ""}', ""),
-        ('{"question": 7}', ""),
-        ("What?", ""),
+        ('{"question": ""}', None),
+        ('{"question": 7}', None),
+        ("What?", None),
     ],
 )  # fmt: skip
 def test_follow_ups_are_rewritten(
-    said: str, understood: str, server: Server, hits: list[Hit]
+    said: str, understood: str | None, server: Server, hits: list[Hit]
 ) -> None:
     server.say = lambda request: Reply(said)
     llm = asking(server)
@@ -425,6 +443,34 @@ def test_follow_ups_are_rewritten(
     held = json.loads(server.requests[0]["messages"][-1]["content"])
     assert held["question"] == "And when?"
     assert held["conversation"][0]["question"] == QUESTION
+
+
+def test_the_model_decides_what_follows_up_and_the_rule_where_it_fails(
+    server: Server, bot: Chatbot
+) -> None:
+    said = ""
+
+    def say(request: dict[str, Any]) -> Reply:
+        if "conversation" in json.loads(request["messages"][-1]["content"]):
+            return Reply(said)
+        return good(request)
+
+    server.say = say
+    talking = Chatbot(bot.index, ranker=bot.ranker, llm=asking(server))
+    history = [(QUESTION, bot.ask(QUESTION))]
+    whole = "Who brokered the agreement of Minsk?"
+    assert talking._understood(whole, history) == ""
+    said = json.dumps({"question": "Who brokered the agreement of Minsk of 2015?"})
+    assert talking._understood(whole, history) == "Who brokered the agreement of Minsk of 2015?"
+    said = json.dumps({"question": "And when?"})
+    assert talking._understood("And when?", history) == ""
+    said = "nonsense"
+    by_rule = talking._understood("And when?", history)
+    assert by_rule.startswith("When? (")
+    server.say = lambda request: Reply("boom", 400)
+    assert talking._understood("And when?", history) == by_rule
+    talking.follow_ups = False
+    assert talking._understood("And when?", history) == ""
 
 
 # ---- Reading ---------------------------------------------------------------------------------

@@ -73,6 +73,8 @@ def _ask(options: argparse.Namespace) -> int:
 
     check_question(options.question)  # before anything is loaded
     bot = _open(options)
+    if options.translate and bot.llm is None:
+        raise InputError("--translate needs a language model: --llm MODEL")
     bot.strict = options.strict
     answer = bot.ask(options.question)
     if options.translate:
@@ -230,14 +232,17 @@ def _open(
 def _language_model(options: argparse.Namespace) -> LanguageModel | None:
     """The language model that is named or set, for those commands that take one."""
     from rag.config import Settings
-    from rag.llm import LanguageModel
+    from rag.llm import TIMEOUT, LanguageModel
 
     if not hasattr(options, "llm"):
         return None
     settings = Settings.load(llm=options.llm, llm_url=options.llm_url)
     if settings.llm_url and not settings.llm:
         raise InputError("an address of a language model needs its name: --llm MODEL")
-    return LanguageModel(settings.llm, url=settings.llm_url) if settings.llm else None
+    if not settings.llm:
+        return None
+    timeout = settings.llm_timeout or TIMEOUT
+    return LanguageModel(settings.llm, url=settings.llm_url, timeout=timeout)
 
 
 def _check_address(host: str, port: int | None) -> None:

@@ -47,6 +47,12 @@ _WORDS = {
         "stitched together": "a quotation stitched together",
         "number": "a number that stands in no cited passage",
         "name": "a name that stands in no cited passage",
+        "unquoted number": "a number that is not in the quote, but elsewhere in the passage",
+        "denied": "a denial that is not in the quote",
+        "affirmed": "what the quote denies",
+        "opposite": "the opposite of a word in the quote",
+        "swapped": "names that have changed places in the quote",
+        "against": "Sources disagree on [{}]. {} says:",
         "understood": "Understood as: {}",
         "doubtful": "Doubtful: this may not answer the question ({:.0%} sure).",
         "failed": "Something went wrong inside Beleg ({}). Please try again.",
@@ -71,6 +77,12 @@ _WORDS = {
         "stitched together": "ein zusammengestückeltes Zitat",
         "number": "eine Zahl, die in keiner belegten Stelle steht",
         "name": "ein Name, der in keiner belegten Stelle steht",
+        "unquoted number": "eine Zahl, die nicht im Zitat, aber anderswo in der Stelle steht",
+        "denied": "eine Verneinung, die nicht im Zitat steht",
+        "affirmed": "was das Zitat verneint",
+        "opposite": "das Gegenteil eines Wortes im Zitat",
+        "swapped": "Namen, die im Zitat umgekehrt stehen",
+        "against": "Die Quellen widersprechen sich zu [{}]. In {} steht:",
         "understood": "Verstanden als: {}",
         "doubtful": "Unsicher: Das beantwortet die Frage vielleicht nicht ({:.0%} sicher).",
         "failed": "In Beleg ist etwas schiefgegangen ({}). Bitte versuchen Sie es noch einmal.",
@@ -130,6 +142,10 @@ def terminal(answer: Answer) -> str:
         lines += ["", f"[{citation.marker}] {place}", _indented(citation.quote, language)]
         if citation.translation:
             lines.append(f"    {word('translation', language)}: {citation.translation}")
+    for against in answer.disagreements:
+        place = where(against.document, against.start, against.end, language)
+        lines += ["", word("against", language).format(against.marker, place)]
+        lines.append(_indented(against.quote, language))
     if not answer.answered:
         for hit in answer.passages[:NEAREST]:
             document = hit.passage.document
@@ -233,6 +249,11 @@ def _answer(answer: Answer, key: str) -> str:
         excerpt = (citation.document, citation.passage_start, citation.passage_end)
         cited.setdefault(excerpt, []).append(citation)
     parts += [_passage(*excerpt, group, key, answer.language) for excerpt, group in cited.items()]
+    for against in answer.disagreements:
+        place = where(against.document, against.start, against.end, answer.language)
+        told = word("against", answer.language).format(against.marker, place)
+        quote = f'<q lang="{safe(against.document.language)}">{safe(against.quote)}</q>'
+        parts.append(f'<p class="flag" dir="auto">{safe(told)} {quote}</p>')
     if not answer.answered and answer.passages:
         for hit in answer.passages[:NEAREST]:
             found = hit.passage
