@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -32,7 +32,9 @@ from index.load import SUFFIXES, load
 from index.types import Document
 from rag.chatbot import Chatbot
 from ui import guard, render, source
+from ui.markup import safe
 from ui.phrases import LANGUAGES, everything, phrase, preferred
+from ui.trial import shown
 from ui.visit import House, Visit, pasted, sendable, words
 
 _HERE = Path(__file__).parent
@@ -84,6 +86,8 @@ class _Page:
                 self._desk(blank)
             with self._tab("documents"):
                 self._shelf(blank)
+            with self._tab("evaluate"):
+                self._bench(blank)
             with self._tab("settings"):
                 self._settings(blank)
 
@@ -109,6 +113,15 @@ class _Page:
             self.text = self._textbox("paste", "paste", "paste", lines=4, max_lines=12)
             self.paste = self._button("paste add")
 
+    def _bench(self, blank: Visit) -> None:
+        with gr.Column(elem_classes="leaf"):
+            self.how = _html(self._how(blank))
+            self.questions = self._upload_button(
+                "evaluate file", "upload-questions", "single", [".jsonl", ".json"]
+            )
+            self.stop_trial = self._button("stop trial", visible=False, size="sm")
+            self.trial = _html("", elem_id="trial")
+
     def _settings(self, blank: Visit) -> None:
         with gr.Column(elem_classes="leaf"):
             self.language = gr.Radio(
@@ -133,11 +146,15 @@ class _Page:
         self.labelled.append((tab, {"label": key}))
         return tab
 
-    def _upload_button(self, key: str, name: str) -> gr.UploadButton:
+    def _upload_button(
+        self,
+        key: str,
+        name: str,
+        count: Literal["single", "multiple"] = "multiple",
+        kinds: Sequence[str] = SUFFIXES,
+    ) -> gr.UploadButton:
         label: Any = self.i18n(key)
-        button = gr.UploadButton(
-            label, file_count="multiple", file_types=list(SUFFIXES), elem_id=name
-        )
+        button = gr.UploadButton(label, file_count=count, file_types=list(kinds), elem_id=name)
         self.labelled.append((button, {"label": key}))
         return button
 
@@ -193,6 +210,10 @@ class _Page:
         removed = [self.note_more, self.listed, self.pane, self.visit]
         self.talk.remove_document(self.on_remove, [self.visit], removed, **quiet)
 
+        tried = [self.trial, self.stop_trial, self.visit]
+        self.questions.upload(self.on_trial, [self.questions, self.visit], tried, **quiet)
+        self.stop_trial.click(self.on_stop_trial, [self.visit], None, **at_once)
+
         changed: list[Any] = [
             self.strict,
             self.follow_ups,
@@ -200,7 +221,7 @@ class _Page:
             self.translate,
             self.nearest,
         ]
-        drawn = [self.head, self.talk, self.listed, self.state, self.visit]
+        drawn = [self.head, self.talk, self.listed, self.how, self.state, self.visit]
         for setting in changed:
             setting.input(self.on_settings, [*changed, self.visit], drawn, **at_once)
         labels = [component for component, _ in self.labelled]
@@ -231,6 +252,9 @@ class _Page:
             visit.language,
             shared=self.house.shared,
         )
+
+    def _how(self, visit: Visit) -> str:
+        return f"<p>{safe(phrase('evaluate how', visit.language))}</p>"
 
     def _state(self, visit: Visit) -> str:
         bot = self.house.bot(visit)
@@ -264,8 +288,13 @@ class _Page:
 
     def _drawn(self, visit: Visit) -> tuple[Any, ...]:
         return (
-            self._head(visit), self._talk(visit), self._documents(visit), self._state(visit), visit
-        )  # fmt: skip
+            self._head(visit),
+            self._talk(visit),
+            self._documents(visit),
+            self._how(visit),
+            self._state(visit),
+            visit,
+        )
 
     def on_question(
         self, question: str, visit: Visit, request: gr.Request
@@ -347,6 +376,16 @@ class _Page:
         except BelegError as error:
             note = render.status("", [words(error, visit.language)])
         return note, self._documents(visit), self._source(visit), visit
+
+    def on_trial(self, file: str, visit: Visit, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        _speak(visit, request)
+        for trial in self.house.evaluate(visit, file):
+            going = trial.report is None and not trial.problem
+            yield shown(trial, visit.language), gr.update(visible=going), visit
+
+    def on_stop_trial(self, visit: Visit) -> None:
+        if visit.trial is not None:
+            visit.trial.stopped = True
 
     def on_settings(
         self,

@@ -1,6 +1,7 @@
 // What happens in the browser alone: a citation leads to its sentence, files may be dropped
 // anywhere, an answer is copied. All else is the server's; `trigger` tells it.
 const find = (selector) => document.querySelector(selector);
+const page = element.closest('main').firstElementChild; // Gradio lets page.css reach what is in main
 const pane = () => find('#source .source');
 const smooth = matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth';
 let from = null;   // the link that opened the source: Escape leads back to it
@@ -38,7 +39,7 @@ function activate(key, label, focus) {
 }
 
 function open(key, label) {
-  document.body.classList.add('reading');
+  page.classList.add('reading');
   wanted = null;
   if (activate(key, label, true)) return;
   wanted = {key, label};
@@ -46,7 +47,7 @@ function open(key, label) {
 }
 
 function close() {
-  document.body.classList.remove('reading');
+  page.classList.remove('reading');
   from?.focus();
 }
 
@@ -85,13 +86,14 @@ function rate(button) {
 
 document.addEventListener('click', (event) => {
   const on = (selector) => event.target.closest(selector);
-  const link = on('#talk a[data-mark]');
+  const link = on('#talk a[data-mark], #trial a[data-mark]');
   const step = on('#source [data-step]');
   const shown = pane();
   let button;
   if (link) {
     event.preventDefault();
     from = link;
+    if (on('#trial')) find('#page-ask-button')?.click();
     open(link.closest('[data-key]').dataset.key, link.dataset.mark);
   } else if (step) {
     const all = labels();
@@ -107,10 +109,11 @@ document.addEventListener('click', (event) => {
   } else if ((button = on('#talk .example'))) {
     trigger('ask_example', {question: button.textContent});
   } else if ((button = on('#documents .read'))) {
-    document.body.classList.add('reading');
+    page.classList.add('reading');
     from = button;
     trigger('open_source', {document: button.dataset.document});
     find('#page-ask-button')?.click();
+    setTimeout(() => find('#source .page-text')?.focus(), 300);
   } else if ((button = on('#documents .remove'))) {
     if (button.textContent === button.dataset.sure)
       trigger('remove_document', {document: button.dataset.document});
@@ -128,14 +131,14 @@ document.addEventListener('click', (event) => {
 document.addEventListener('keydown', (event) => {
   if (event.key === 'Escape') {
     if (pane()?.contains(document.activeElement)) close();
-    document.body.classList.add('untipped');
+    page.classList.add('untipped');
   } else if (event.key === 'Enter' && event.target.closest?.('.mend input')) {
     event.target.closest('.mend').querySelector('[data-rate="words"]').click();
   }
 });
 for (const kind of ['pointermove', 'focusin'])
   document.addEventListener(kind, (event) => {
-    if (event.target.closest?.('.marker')) document.body.classList.remove('untipped');
+    if (event.target.closest?.('.marker')) page.classList.remove('untipped');
   });
 
 // The source has been drawn anew: show what was asked for, or what the server says is active.
@@ -166,7 +169,7 @@ watch('value', () => {
 // The desk fills the window under the head, however many lines that has.
 const fit = () => {
   const top = find('.desk')?.getBoundingClientRect().top;
-  if (top) document.body.style.setProperty('--top', `${Math.ceil(top + scrollY)}px`);
+  if (top) page.style.setProperty('--top', `${Math.ceil(top + scrollY)}px`);
 };
 new ResizeObserver(fit).observe(find('#masthead') ?? document.body);
 addEventListener('resize', fit);
@@ -177,8 +180,8 @@ let depth = 0;
 const files = (event) => event.dataTransfer?.types?.includes('Files');
 const dragged = (change) => {
   depth = change ? depth + change : 0;
-  document.body.dataset.drop = find('#drop-text')?.textContent ?? '';
-  document.body.classList.toggle('dragging', depth > 0);
+  page.dataset.drop = find('#drop-text')?.textContent ?? '';
+  page.classList.toggle('dragging', depth > 0);
 };
 document.addEventListener('dragenter', (event) => { if (files(event)) dragged(1); });
 document.addEventListener('dragleave', (event) => { if (files(event)) dragged(-1); });

@@ -105,8 +105,9 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "er in seiner Quelle steht.",
     ),
     "drop": (
-        "To ask about your own, drop files anywhere on this page.",
-        "Für eigene Dokumente ziehen Sie Dateien irgendwo auf diese Seite.",
+        "To ask about your own, drop files anywhere on this page, or choose them with “+ File”.",
+        "Für eigene Dokumente ziehen Sie Dateien irgendwo auf diese Seite oder wählen sie mit "
+        "„+ Datei“.",
     ),
     "drop here": ("Drop to add to the documents", "Loslassen, um hinzuzufügen"),
     "examples": ("For example", "Zum Beispiel"),
@@ -122,8 +123,6 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "earlier": ("Earlier part", "Voriger Teil"),
     "later": ("Later part", "Nächster Teil"),
     "nothing open": ("No document is open.", "Es ist kein Dokument geöffnet."),
-    "German": ("German", "Deutsch"),
-    "English": ("English", "Englisch"),
     # Documents
     "reading": ("Reading", "Wird gelesen:"),
     "added": ("Added", "Hinzugefügt:"),
@@ -146,6 +145,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "remove": ("Remove", "Entfernen"),
     "really": ("Really remove?", "Wirklich entfernen?"),
     "stop": ("Cancel", "Abbrechen"),
+    "stop trial": ("Stop, and report what is done", "Beenden und berichten, was bis dahin ist"),
     "stopping": ("Cancelling …", "Wird abgebrochen …"),
     "stopped": (
         "Cancelled: what was not read yet is not added.",
@@ -158,6 +158,35 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "paste": ("Or paste text here", "Oder fügen Sie hier Text ein"),
     "paste title": ("Its title (optional)", "Sein Titel (freiwillig)"),
     "paste add": ("Add this text", "Diesen Text hinzufügen"),
+    # Evaluate
+    "evaluate": ("Evaluate", "Prüfen"),
+    "evaluate how": (
+        "How good are the answers about your documents? Upload test questions: JSON Lines, one "
+        '{"id", "question", "answers", "answerable"} a line, or SQuAD JSON, whose texts are then '
+        "the documents. The file of verdicts is one, too.",
+        "Wie gut sind die Antworten über Ihre Dokumente? Laden Sie Testfragen hoch: JSON Lines, je "
+        'Zeile {"id", "question", "answers", "answerable"}, oder SQuAD-JSON, dessen Texte dann die '
+        "Dokumente sind. Die Datei der Urteile ist auch eine.",
+    ),
+    "evaluate file": ("Choose a file of questions", "Datei mit Fragen wählen"),
+    "asked so far": ("Asked so far", "Bisher gefragt"),
+    "too many questions": (
+        "more than {} questions: beleg eval asks any number",
+        "mehr als {} Fragen: beleg eval stellt beliebig viele",
+    ),
+    "open": ("Open in the source", "In der Quelle öffnen"),
+    "answered": ("answered", "geantwortet"),
+    "would be right": ("right would be", "richtig wäre"),
+    "lost of": ("{} of {} questions were lost.", "{} von {} Fragen gingen verloren."),
+    "lost questions": (
+        "Lost questions, the worst first",
+        "Verlorene Fragen, die schlimmste zuerst",
+    ),
+    "interrupted": (
+        "Cancelled: of the questions so far.",
+        "Abgebrochen: von den Fragen bis dahin.",
+    ),
+    "report": ("Report of the evaluation (in English)", "Bericht der Auswertung (auf Englisch)"),
     # Settings
     "settings": ("Settings", "Einstellungen"),
     "language": ("Language", "Sprache"),
@@ -214,7 +243,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "ask page": ("Ask", "Fragen"),
     "ask": ("Ask", "Fragen"),
     "question": ("Your question", "Ihre Frage"),
-    "placeholder": ("Ask in German or English …", "Auf Deutsch oder Englisch fragen …"),
+    "placeholder": ("Your question …", "Ihre Frage …"),
     "documents": ("Documents", "Dokumente"),
     "upload": ("Add documents", "Dokumente hinzufügen"),
     "add file": ("+ File", "+ Datei"),
@@ -244,3 +273,8 @@ def preferred(accept: str) -> str:
 def percent(share: float, language: str) -> str:
     """A share in per cent, as the language writes it."""
     return f"{share:.0%}".replace("%", " %") if language == "de" else f"{share:.0%}"
+
+
+def count(number: int, language: str) -> str:
+    """A whole number, its thousands parted as the language does."""
+    return f"{number:,}".replace(",", "." if language == "de" else ",")

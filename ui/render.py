@@ -19,7 +19,7 @@ from rag.answer import Answer, Citation
 from rag.check import SUPPORT, Claim
 from rag.llm import LanguageModel
 from ui.markup import safe, table
-from ui.phrases import percent, phrase
+from ui.phrases import count, percent, phrase
 from ui.source import marks
 
 NEAREST = 3
@@ -196,7 +196,8 @@ def documents(
     items = []
     for document in islice(in_use, LISTED):
         visible = "this visit" if document.id in own else "for all"
-        what = safe(f"{document.source}, {len(document.text):,} {phrase('characters', language)}")
+        length = f"{count(len(document.text), language)} {phrase('characters', language)}"
+        what = safe(f"{document.source}, {length}")
         data = f'data-document="{document.id}"'
         title = safe(document.title)
         items.append(

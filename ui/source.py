@@ -15,7 +15,7 @@ from itertools import pairwise
 from index.types import Document
 from rag.answer import Answer
 from ui.markup import safe
-from ui.phrases import phrase
+from ui.phrases import count, phrase
 
 PART = 200_000
 """Documents of more characters are shown in parts of about so many."""
@@ -134,7 +134,7 @@ def _kind(text: str, start: int, end: int, *, last: bool) -> str:
 
 
 def _head(document: Document, marked: Sequence[Mark], own: Sequence[Mark], language: str) -> str:
-    length = f"{len(document.text):,}".replace(",", "." if language == "de" else ",")
+    length = count(len(document.text), language)
     about = [document.source, f"{length} {phrase('characters', language)}"]
     if document.pages:
         about.insert(1, f"{len(document.pages)} {phrase('pages', language)}")

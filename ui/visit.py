@@ -22,6 +22,7 @@ from rag.chatbot import Chatbot
 from ui.phrases import phrase
 from ui.render import NEAREST, Adding, Turn
 from ui.source import Mark, marks
+from ui.trial import Trial, run
 
 TURNS = 50
 """A visit remembers so many questions; older ones leave the page."""
@@ -52,13 +53,16 @@ class Visit:
     model: bool = True
     translate: bool = False
     stopped: bool = False
+    trial: Trial | None = None
 
     def turn(self, key: str) -> Turn | None:
         """The turn with this key, if it is still on the page."""
         return next((turn for turn in self.turns if f"t{turn.number}" == key), None)
 
     def marks(self, key: str) -> list[Mark]:
-        """The places that a turn rests on."""
+        """The places that a turn rests on, or a question of the evaluation."""
+        if key.startswith("e") and self.trial is not None:
+            return self.trial.marks(key)
         turn = self.turn(key)
         return marks(turn.answer, self.nearest) if turn and turn.answer else []
 
@@ -90,8 +94,9 @@ class House:
     def find(self, visit: Visit, name: str) -> Document | None:
         """The document with an id, if the visitor may see it."""
         cited = (mark.document for turn in visit.turns for mark in visit.marks(f"t{turn.number}"))
+        tried = visit.trial.documents if visit.trial else ()
         return next(
-            (d for d in itertools.chain(cited, self.documents(visit)) if d.id == name), None
+            (d for d in itertools.chain(cited, tried, self.documents(visit)) if d.id == name), None
         )
 
     def own(self, visit: Visit) -> set[str]:
@@ -198,6 +203,20 @@ class House:
                 yield Turn(question, answer=event)
         except Exception as error:
             yield Turn(question, error=words(error, visit.language))
+
+    # ---- Evaluation ------------------------------------------------------------------------
+
+    def evaluate(self, visit: Visit, file: str) -> Iterator[Trial]:
+        """Ask the test questions of a file; the trial as it goes on."""
+        trial = visit.trial = Trial()
+        yield trial
+        try:
+            for _ in run(self.bot(visit), file, trial, visit.language):
+                yield trial
+        except Exception as error:
+            folder = os.path.dirname(file)
+            trial.problem = words(error, visit.language).replace(f"{folder}{os.sep}", "")
+        yield trial
 
     # ---- Feedback --------------------------------------------------------------------------
 
