@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -13,7 +11,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from index.load import SUFFIXES
-from tests.conftest import ROOT, command, environment
 
 playwright = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
 from playwright.sync_api import Browser, Page, Request  # noqa: E402
@@ -28,38 +25,6 @@ HOSTILE = (
     "![x](http://192.0.2.1/y.png) ${document.title='owned'} {{document.title='owned'}}.\n"
 )
 PATIENCE_MS = 60_000
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The chat on the bundled example, started as ``beleg`` and ended with Ctrl-C."""
-    uploads = tmp_path_factory.mktemp("tmp")
-    with subprocess.Popen(
-        command("chat"),
-        cwd=ROOT,
-        env=environment(TMPDIR=str(uploads)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
-        if found is None:
-            process.kill()
-            pytest.fail(f"no address but {line!r}; {process.stderr.read()}")
-        try:
-            yield found[0]
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                assert process.wait(30) in (0, 130)
-            finally:
-                process.kill()  # or leaving the with statement would wait for ever
-        assert process.stdout.read() == ""
-        assert process.stderr.read() == ""
-    assert list(uploads.rglob("*.txt")) == []
 
 
 class Visit:

@@ -77,6 +77,9 @@ class Guard:
         async def with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
+                if message["status"] >= 400 and _is_upload(scope):
+                    # Or the server would go on taking in what it has refused.
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -117,7 +120,8 @@ class Guard:
         origin = headers.get(b"origin", b"").decode("latin-1")
         host = headers.get(b"host", b"").decode("latin-1")
         ours = {host, headers.get(b"x-forwarded-host", b"").decode("latin-1")}
-        if origin and scope["method"] not in ("GET", "HEAD") and _netloc(origin) not in ours:
+        foreign = origin and _netloc(origin) not in ours - {""}
+        if foreign and scope["method"] not in ("GET", "HEAD"):
             return 403, "Requests from other pages are refused."
         limit = REQUEST if _is_upload(scope) else BODY
         length = headers.get(b"content-length", b"0")
@@ -167,7 +171,7 @@ def _size(folder: Path) -> int:
 
 async def _refuse(send: Send, status: int, words: str) -> None:
     body = words.encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
