@@ -68,9 +68,14 @@ def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(uploads: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def feedback(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that the chat appends verdicts to."""
+    return tmp_path_factory.mktemp("kept") / "feedback.jsonl"
+
+
+@pytest.fixture(scope="module")
+def address(uploads: Path, feedback: Path) -> Iterator[str]:
     """The chat on the bundled example, started as ``beleg`` and ended with Ctrl-C."""
-    feedback = tmp_path_factory.mktemp("kept") / "feedback.jsonl"
     with subprocess.Popen(
         command("chat", "--feedback", feedback),
         cwd=ROOT,

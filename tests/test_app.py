@@ -13,7 +13,7 @@ import pytest
 from index.load import SUFFIXES
 
 playwright = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
-from playwright.sync_api import Browser, Page, Request  # noqa: E402
+from playwright.sync_api import Browser, BrowserContext, Page, Request  # noqa: E402
 
 ENGLISH = "Why did Russia recall its ambassador?"
 SAID = "„Killer“"
@@ -30,10 +30,16 @@ PATIENCE_MS = 60_000
 class Visit:
     """A visitor: a fresh browser profile; remembers foreign requests and console errors."""
 
-    def __init__(self, browser: Browser, address: str, language: str = "en-US") -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        address: str,
+        language: str = "en-US",
+        context: BrowserContext | None = None,
+    ) -> None:
         self.address = address
         self.faults: list[str] = []
-        self.page: Page = browser.new_context(locale=language).new_page()
+        self.page: Page = (context or browser.new_context(locale=language)).new_page()
         self.page.on("request", self._requested)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on(
@@ -42,7 +48,7 @@ class Visit:
         )
         self.page.on("dialog", lambda dialog: self.faults.append(dialog.message))
         self.page.goto(address)
-        self.page.wait_for_selector("#source .page-text")
+        self.page.wait_for_selector("#source .page-text", state="attached")
 
     def _requested(self, request: Request) -> None:
         if not request.url.startswith((self.address, "data:", "blob:")):

@@ -51,7 +51,8 @@ def size(folder: Path) -> int:
 def hostile_names() -> Iterator[bytes]:
     pieces = [
         b"../../etc/passwd", b"..\\..\\windows\\x", b"/etc/cron.d/x", b"C:\\x", b"a\0b.txt", b"",
-        b".",         b"..", b"~/.ssh/id", b"-rf", b"|id", b"`id`", b"$(id)", b"<svg onload=alert(1)>.txt",
+        b".",
+        b"..", b"~/.ssh/id", b"-rf", b"|id", b"`id`", b"$(id)", b"<svg onload=alert(1)>.txt",
         b"%2e%2e%2f", b"\xff\xfe.txt", b"a" * 300, "\u202ecod.txt".encode(), b"CON.txt", b"x.txt ",
     ]  # fmt: skip
     for first, second in itertools.product(pieces, [b"", b".txt", b"/x.txt", b"\\..\\x.md"]):
