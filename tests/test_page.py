@@ -319,7 +319,7 @@ def with_model(tmp_path: Path) -> Iterator[str]:
         server.say = say
         model = ["--llm", "openai:tiny", "--llm-url", server.address]
         with subprocess.Popen(
-            command("chat", *model),
+            command("chat", *model, "--feedback", tmp_path / "feedback.jsonl"),
             cwd=ROOT,
             env=environment(TMPDIR=str(tmp_path), OPENAI_API_KEY="x"),
             stdout=subprocess.PIPE,

@@ -186,7 +186,7 @@ class _Page:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         at_once = quiet | {"queue": False}
         answering = quiet | {"concurrency_id": "ask"}
-        said = [self.box, self.talk, self.pane, self.visit]
+        said = [self.box, self.talk, self.pane, self.note, self.state, self.visit]
         asked = [self.box, self.visit]
         gr.on([self.box.submit, self.send.click], self.on_question, asked, said, **answering)
         self.talk.ask_example(self.on_example, [self.visit], said, **answering)
@@ -301,12 +301,14 @@ class _Page:
     ) -> Iterator[tuple[Any, ...]]:
         _speak(visit, request)
         if not question.strip():
-            yield question, gr.skip(), gr.skip(), visit
+            yield question, *(4 * [gr.skip()]), visit
             return
         for turn in self.house.ask(visit, question):
-            done = turn.answer is not None
-            shown: Any = self._source(visit, f"t{turn.number}") if done else gr.skip()
-            yield "", self._talk(visit), shown, visit
+            pane: Any = gr.skip()
+            state: Any = gr.skip()
+            if turn.answer is not None:
+                pane, state = self._source(visit, f"t{turn.number}"), self._state(visit)
+            yield "", self._talk(visit), pane, "", state, visit
 
     def on_example(
         self, visit: Visit, request: gr.Request, event: gr.EventData

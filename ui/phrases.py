@@ -58,10 +58,6 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "Something went wrong inside Beleg ({}). Please try again.",
         "In Beleg ist etwas schiefgegangen ({}). Bitte versuchen Sie es noch einmal.",
     ),
-    "busy": (
-        "Too many questions are waiting just now. Please try again in a minute.",
-        "Gerade warten zu viele Fragen. Bitte versuchen Sie es in einer Minute noch einmal.",
-    ),
     "copy": ("Copy with citations", "Mit Belegen kopieren"),
     "copied": ("Copied", "Kopiert"),
     "answer": ("Answer", "Antwort"),

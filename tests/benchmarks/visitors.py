@@ -2,7 +2,8 @@
 
 ``python -m tests.benchmarks.visitors --serve`` serves a page whose encoder takes no time, so that
 what is measured is the page, not the search. Each visitor adds a document with a secret of its
-own over the API, then asks again and again, for its own and others' secrets. Told are errors, answers that came from another visitor's document, how long was waited at the
+own over the API, then asks again and again, for its own and others' secrets. Told are errors,
+answers that came from another visitor's document, how long was waited at the
 beginning and at the end, and the memory of the server (by its process id, if PID is set).
 """
 
