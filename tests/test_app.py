@@ -222,6 +222,35 @@ def test_the_api_gives_the_answer_of_the_contract(address: str) -> None:
     client.close()
 
 
+def test_what_a_client_adds_is_its_sessions_alone(address: str, tmp_path: Path) -> None:
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    recipe, broken = tmp_path / "rezept.txt", tmp_path / "broken.pdf"
+    recipe.write_text(RECIPE, "utf-8")
+    broken.write_bytes(b"%PDF-1.7\nnothing here")
+    client, other = (Client(address, verbose=False, analytics_enabled=False) for _ in range(2))
+    added = client.predict([handle_file(recipe), handle_file(broken)], api_name="/add")
+    assert [document["source"] for document in added["added"]] == ["rezept.txt"]
+    (error,) = added["errors"]
+    assert error.startswith("broken.pdf")
+    answer = client.predict(RECIPE_QUESTION, api_name="/ask")
+    assert answer["citations"][0]["source"] == "rezept.txt"
+    sources = [
+        [document["source"] for document in each.predict(api_name="/documents")]
+        for each in (client, other)
+    ]
+    assert sources == [["gipfel.de.txt", "rezept.txt"], ["gipfel.de.txt"]]
+    removed = client.predict(["gipfel.de.txt"], api_name="/remove")
+    assert removed == {"removed": ["gipfel.de.txt"]}
+    assert len(other.predict(api_name="/documents")) == 1
+    for nothing in (["rezept.txt"], "gipfel.de.txt", [5], None):
+        with pytest.raises(AppError, match="document"):
+            other.predict(nothing, api_name="/remove")
+    client.close()
+    other.close()
+
+
 def test_only_this_computers_own_names_are_answered(address: str) -> None:
     port = urlsplit(address).port
     for host, status in (

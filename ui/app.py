@@ -16,7 +16,7 @@ import threading
 import webbrowser
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -108,7 +108,9 @@ class _Page:
         with gr.Column(elem_classes="shelf"):
             self.listed = _html(self._documents(blank), elem_id="documents")
             self.more = self._upload_button("upload", "upload-more")
-            self.note_more = _html("")
+            with gr.Row(elem_classes="adding"):
+                self.note_more = _html("")
+                self.stop_more = self._button("stop", "stop-more", visible=False, size="sm")
             self.title = self._textbox("paste title", "paste title", "paste-title", max_lines=1)
             self.text = self._textbox("paste", "paste", "paste", lines=4, max_lines=12)
             self.paste = self._button("paste add")
@@ -158,8 +160,9 @@ class _Page:
         self.labelled.append((button, {"label": key}))
         return button
 
-    def _button(self, key: str, **options: Any) -> gr.Button:
-        button = gr.Button(self.i18n(key), elem_id=f"button-{key.replace(' ', '-')}", **options)
+    def _button(self, key: str, name: str = "", **options: Any) -> gr.Button:
+        name = f"button-{name or key.replace(' ', '-')}"
+        button = gr.Button(self.i18n(key), elem_id=name, **options)
         self.labelled.append((button, {"value": key}))
         return button
 
@@ -197,6 +200,7 @@ class _Page:
             self.note,
             self.note_more,
             self.stop,
+            self.stop_more,
             self.listed,
             self.pane,
             self.talk,
@@ -206,7 +210,8 @@ class _Page:
             upload.upload(self.on_upload, [upload, self.visit], notes, **quiet)
         given = [self.text, self.title, self.visit]
         self.paste.click(self.on_paste, given, [self.text, self.title, *notes], **quiet)
-        self.stop.click(self.on_stop, [self.visit], [self.note], **at_once)
+        stops = [self.stop.click, self.stop_more.click]
+        gr.on(stops, self.on_stop, [self.visit], [self.note, self.note_more], **at_once)
         removed = [self.note_more, self.listed, self.pane, self.visit]
         self.talk.remove_document(self.on_remove, [self.visit], removed, **quiet)
 
@@ -364,11 +369,12 @@ class _Page:
         if found.added and not found.reading:
             shown = source.pane(found.added[-1], (), visit.language)
         talk: Any = gr.skip() if visit.turns else self._talk(visit)
-        return note, note, stop, self._documents(visit), shown, talk, visit
+        return note, note, stop, stop, self._documents(visit), shown, talk, visit
 
-    def on_stop(self, visit: Visit) -> str:
+    def on_stop(self, visit: Visit) -> tuple[str, str]:
         visit.stopped = True
-        return render.status(phrase("stopping", visit.language or "en"))
+        note = render.status(phrase("stopping", visit.language))
+        return note, note
 
     def on_remove(self, visit: Visit, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
         _speak(visit, request)
@@ -487,6 +493,9 @@ def serve(
     os.environ["no_proxy"] = ",".join(filter(None, [direct, host, "localhost"]))
     with tempfile.TemporaryDirectory(prefix="beleg-", ignore_cleanup_errors=True) as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
+        # What the first question makes, once, is made while the page starts.
+        warming = threading.Thread(target=_warm, args=(bot, *examples[:1]))
+        warming.start()
         page = build(bot, examples, feedback=feedback)
         try:
             _, address, _ = page.launch(
@@ -518,12 +527,18 @@ def serve(
         except OSError as error:
             raise InputError(f"cannot start the chat: {error}") from None
         try:
+            warming.join()
             announce(address)
             if browser:
                 webbrowser.open(address)
             threading.Event().wait()
         finally:
             page.close(verbose=False)
+
+
+def _warm(bot: Chatbot, question: str = "Warm?") -> None:
+    with suppress(Exception):  # what is wrong is told to whoever asks
+        Chatbot(bot.index, ranker=bot.ranker).ask(question)
 
 
 def _theme() -> gr.themes.Base:
