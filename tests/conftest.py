@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -57,6 +59,49 @@ def beleg() -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="module")
+def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the chat keeps what is uploaded."""
+    return tmp_path_factory.mktemp("tmp")
+
+
+@pytest.fixture(scope="module")
+def feedback(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that the chat appends verdicts to."""
+    return tmp_path_factory.mktemp("kept") / "feedback.jsonl"
+
+
+@pytest.fixture(scope="module")
+def address(uploads: Path, feedback: Path) -> Iterator[str]:
+    """The chat on the bundled example, started as ``beleg`` and ended with Ctrl-C."""
+    with subprocess.Popen(
+        command("chat", "--feedback", feedback),
+        cwd=ROOT,
+        env=environment(TMPDIR=str(uploads)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+        if found is None:
+            process.kill()
+            pytest.fail(f"no address but {line!r}; {process.stderr.read()}")
+        try:
+            yield found[0]
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                assert process.wait(30) in (0, 130)
+            finally:
+                process.kill()  # or leaving the with statement would wait for ever
+        assert process.stdout.read() == ""
+        assert process.stderr.read() == ""
+    assert list(uploads.rglob("*.txt")) == []
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -13,10 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from index.load import SUFFIXES
-from tests.conftest import ROOT, command, environment
 
 playwright = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
-from playwright.sync_api import Browser, Page, Request  # noqa: E402
+from playwright.sync_api import Browser, BrowserContext, Page, Request  # noqa: E402
 
 ENGLISH = "Why did Russia recall its ambassador?"
 SAID = "„Killer“"
@@ -30,45 +27,19 @@ HOSTILE = (
 PATIENCE_MS = 60_000
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The chat on the bundled example, started as ``beleg`` and ended with Ctrl-C."""
-    uploads = tmp_path_factory.mktemp("tmp")
-    with subprocess.Popen(
-        command("chat"),
-        cwd=ROOT,
-        env=environment(TMPDIR=str(uploads)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
-        if found is None:
-            process.kill()
-            pytest.fail(f"no address but {line!r}; {process.stderr.read()}")
-        try:
-            yield found[0]
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                assert process.wait(30) in (0, 130)
-            finally:
-                process.kill()  # or leaving the with statement would wait for ever
-        assert process.stdout.read() == ""
-        assert process.stderr.read() == ""
-    assert list(uploads.rglob("*.txt")) == []
-
-
 class Visit:
     """A visitor: a fresh browser profile; remembers foreign requests and console errors."""
 
-    def __init__(self, browser: Browser, address: str, language: str = "en-US") -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        address: str,
+        language: str = "en-US",
+        context: BrowserContext | None = None,
+    ) -> None:
         self.address = address
         self.faults: list[str] = []
-        self.page: Page = browser.new_context(locale=language).new_page()
+        self.page: Page = (context or browser.new_context(locale=language)).new_page()
         self.page.on("request", self._requested)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on(
@@ -77,7 +48,7 @@ class Visit:
         )
         self.page.on("dialog", lambda dialog: self.faults.append(dialog.message))
         self.page.goto(address)
-        self.page.wait_for_selector("#documents li")
+        self.page.wait_for_selector("#source .page-text", state="attached")
 
     def _requested(self, request: Request) -> None:
         if not request.url.startswith((self.address, "data:", "blob:")):
@@ -88,15 +59,29 @@ class Visit:
         self.page.press("#question textarea", "Enter")
 
     def answered(self, turn: int = 1) -> str:
-        """The text of the turn once it has its passages."""
-        selector = f".turn:nth-child({turn}):has(blockquote)"
+        """The text of the turn once its answer is whole."""
+        selector = f".turn:nth-child({turn})[data-done]"
         return self.page.locator(selector).inner_text(timeout=PATIENCE_MS)
 
     def upload(self, *files: Path) -> None:
-        self.page.set_input_files("#upload input[type=file]", list(files))
+        self.page.set_input_files(".ask input[type=file]", list(files))
+
+    def source(self) -> str:
+        """The text in the source pane."""
+        return self.page.inner_text("#source .page-text")
+
+    def added(self, *names: str) -> None:
+        """Wait until the page says that these have been added."""
+        status = self.page.locator("#upload-status")
+        said = re.compile("(Added|Hinzugefügt:) " + re.escape(", ".join(names)))
+        playwright.expect(status).to_contain_text(said, timeout=PATIENCE_MS)
 
     def documents(self) -> str:
-        return self.page.inner_text("#documents")
+        """The page of documents."""
+        self.page.click("#page-documents-button")
+        text = self.page.inner_text("#documents")
+        self.page.click("#page-ask-button")
+        return text
 
 
 @pytest.fixture
@@ -111,13 +96,24 @@ def test_a_typed_question_is_answered_with_its_quote_marked(visit: Visit) -> Non
     visit.ask(ENGLISH)
     text = visit.answered()
     assert ENGLISH in text
-    assert "gipfel.de.txt" in text
-    marks = visit.page.locator(".turn mark").all_inner_texts()
+    marks = visit.page.locator("#source mark").all_inner_texts()
     assert any(SAID in mark for mark in marks)
     marker = visit.page.locator(".turn a.marker").first
-    assert marker.inner_text() == "[1]"
+    assert marker.inner_text() == "1"
+    visit.page.evaluate("document.querySelector('.page-text').scrollTop = 0")
     marker.click()
-    visit.page.locator(".turn sup:target + mark").wait_for()
+    mark = visit.page.locator("#source mark.now").first
+    mark.wait_for()
+    assert mark.evaluate("mark => document.activeElement === mark")
+    visit.page.wait_for_function(
+        """() => {
+          const text = document.querySelector('.page-text').getBoundingClientRect();
+          const mark = document.querySelector('mark.now').getBoundingClientRect();
+          return text.top <= mark.top && mark.bottom <= text.bottom;
+        }"""
+    )
+    visit.page.keyboard.press("Escape")
+    assert marker.evaluate("marker => document.activeElement === marker")
     assert visit.page.input_value("#question textarea") == ""
 
 
@@ -127,14 +123,14 @@ def test_an_example_is_one_click(visit: Visit) -> None:
     question = buttons.first.inner_text()
     buttons.first.click()
     assert question in visit.answered()
-    assert visit.page.locator(".turn mark").count() >= 1
+    assert visit.page.locator("#source mark").count() >= 1
 
 
 def test_what_the_article_does_not_say_is_refused_with_passages(visit: Visit) -> None:
     visit.ask("How do I reset my Wi-Fi router?")
     assert "gipfel.de.txt" in visit.answered()
     assert visit.page.locator(".turn .refusal").count() == 1
-    assert visit.page.locator(".turn mark").count() == 0
+    assert visit.page.locator("#source mark:not(.near)").count() == 0
 
 
 def test_an_upload_answers_and_no_other_visitor_sees_it(
@@ -143,13 +139,13 @@ def test_an_upload_answers_and_no_other_visitor_sees_it(
     recipe = tmp_path / "rezept.txt"
     recipe.write_text(RECIPE, "utf-8")
     visit.upload(recipe)
-    visit.page.wait_for_selector("#documents li:nth-child(2)", timeout=PATIENCE_MS)
+    visit.added("rezept.txt")
     assert "rezept.txt" in visit.documents()
     visit.ask(RECIPE_QUESTION)
     text = visit.answered()
     assert "zwanzig Minuten" in text
-    assert "rezept.txt" in text
-    assert visit.page.locator(".turn mark").count() >= 1
+    assert visit.page.locator("#source mark").count() >= 1
+    assert "rezept.txt" in visit.page.inner_text("#source header")
 
     other = Visit(browser, address, "de-DE")
     assert "rezept.txt" not in other.documents()
@@ -166,7 +162,7 @@ def test_a_bad_upload_is_told_in_words_and_the_good_one_is_used(
     broken.write_bytes(b"%PDF-1.7\nnothing here")
     good.write_text(RECIPE, "utf-8")
     visit.upload(broken, good)
-    visit.page.wait_for_selector("#documents li:nth-child(2)", timeout=PATIENCE_MS)
+    visit.added("good.txt")
     problem = visit.page.locator("#upload-status .error").inner_text()
     assert "broken.pdf" in problem
     assert "Traceback" not in problem
@@ -178,12 +174,15 @@ def test_a_hostile_document_is_only_text(visit: Visit, tmp_path: Path) -> None:
     hostile = tmp_path / "<img src=x onerror=alert(1)>.txt"
     hostile.write_text(HOSTILE, "utf-8")
     visit.upload(hostile)
-    visit.page.wait_for_selector("#documents li:nth-child(2)", timeout=PATIENCE_MS)
+    visit.added("img src=x onerror=alert(1).txt")  # Gradio strips angle brackets from names
     visit.ask("Wo steht der Tresor? <img src=x onerror=alert(1)>")
     text = visit.answered()
     assert "<b onclick=alert(1)>im</b> Keller" in text
     assert "<img src=x onerror=alert(1)>" in text
-    assert visit.page.locator("#talk img, #talk script, #documents img").count() == 0
+    assert text in visit.page.inner_text("#talk")
+    assert "document.title='owned'" in visit.source()
+    hostile_parts = "#talk img, #talk script, #documents img, #source :is(img, script, b[onclick])"
+    assert visit.page.locator(hostile_parts).count() == 0
     assert visit.page.title() == "Beleg"
 
 
@@ -211,8 +210,8 @@ def test_the_api_gives_the_answer_of_the_contract(address: str) -> None:
 
     client = Client(address, verbose=False, analytics_enabled=False)
     assert set(client.view_api(return_format="dict", print_info=False)["named_endpoints"]) == {
-        "/ask"
-    }
+        "/ask", "/add", "/remove", "/documents"
+    }  # fmt: skip
     answer = client.predict(ENGLISH, api_name="/ask")
     assert answer["answered"] is True
     assert answer["citations"][0]["source"] == "gipfel.de.txt"
@@ -221,6 +220,35 @@ def test_the_api_gives_the_answer_of_the_contract(address: str) -> None:
         with pytest.raises(AppError, match="question"):
             client.predict(nothing, api_name="/ask")
     client.close()
+
+
+def test_what_a_client_adds_is_its_sessions_alone(address: str, tmp_path: Path) -> None:
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    recipe, broken = tmp_path / "rezept.txt", tmp_path / "broken.pdf"
+    recipe.write_text(RECIPE, "utf-8")
+    broken.write_bytes(b"%PDF-1.7\nnothing here")
+    client, other = (Client(address, verbose=False, analytics_enabled=False) for _ in range(2))
+    added = client.predict([handle_file(recipe), handle_file(broken)], api_name="/add")
+    assert [document["source"] for document in added["added"]] == ["rezept.txt"]
+    (error,) = added["errors"]
+    assert error.startswith("broken.pdf")
+    answer = client.predict(RECIPE_QUESTION, api_name="/ask")
+    assert answer["citations"][0]["source"] == "rezept.txt"
+    sources = [
+        [document["source"] for document in each.predict(api_name="/documents")]
+        for each in (client, other)
+    ]
+    assert sources == [["gipfel.de.txt", "rezept.txt"], ["gipfel.de.txt"]]
+    removed = client.predict(["gipfel.de.txt"], api_name="/remove")
+    assert removed == {"removed": ["gipfel.de.txt"]}
+    assert len(other.predict(api_name="/documents")) == 1
+    for nothing in (["rezept.txt"], "gipfel.de.txt", [5], None):
+        with pytest.raises(AppError, match="document"):
+            other.predict(nothing, api_name="/remove")
+    client.close()
+    other.close()
 
 
 def test_only_this_computers_own_names_are_answered(address: str) -> None:
@@ -243,13 +271,13 @@ def test_only_this_computers_own_names_are_answered(address: str) -> None:
 
 
 def test_a_page_for_other_computers_is_answered_under_any_name() -> None:
-    from ui.app import _names
+    from ui.guard import names
 
-    assert _names("0.0.0.0") == ["*"]
-    assert "127.0.1.1" in _names("127.0.1.1")
-    assert "[::1]" in _names("::1")
+    assert names("0.0.0.0") == ["*"]
+    assert "127.0.1.1" in names("127.0.1.1")
+    assert "[::1]" in names("::1")
 
 
 def test_every_kind_of_file_that_is_read_may_be_uploaded(visit: Visit) -> None:
-    accepted = visit.page.get_attribute("#upload input[type=file]", "accept") or ""
+    accepted = visit.page.get_attribute(".ask input[type=file]", "accept") or ""
     assert set(SUFFIXES) <= set(accepted.replace(" ", "").split(","))

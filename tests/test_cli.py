@@ -138,6 +138,8 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["add", "BAD/empty.txt"], "--index"),
         (["chat", "--port", "99999"], "99999"),
         (["chat", "--host", "192.0.2.1"], "192.0.2.1"),
+        (["chat", "--host", "0.0.0.0"], "--no-auth"),
+        (["chat", "--auth", "name"], "NAME:PASSWORD"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )

@@ -1,4 +1,5 @@
-"""ui.render: nothing shown is read as HTML or Markdown, and exactly the quotes are marked."""
+"""ui.render and ui.source: nothing shown is read as HTML or Markdown, and exactly the quotes
+are marked."""
 
 from __future__ import annotations
 
@@ -6,14 +7,20 @@ import re
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from index.text import canonical
 from index.types import Document, Hit, Passage, Span
 from rag.answer import Answer, Citation
-from rag.check import KINDS, Claim, Flag
-from ui import render
+from rag.check import KINDS, SUPPORT, Claim, Flag
+from ui import render, source
+from ui.phrases import phrase, preferred
 from ui.render import Turn
+from ui.source import marks
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -30,9 +37,14 @@ HOSTILE = [
     "\ud800 lone surrogate",
     "\x1b]0;controls\x07",
 ]
-ALLOWED = {"a", "b", "blockquote", "div", "figcaption", "figure", "li", "mark", "p", "section"}
-ALLOWED |= {"small", "span", "sup", "ul"}
-ATTRIBUTES = {"class", "dir", "id", "href", "lang", "role", "aria-label", "aria-live"}
+ALLOWED = set(
+    "a article b blockquote br button caption dd details div dl dt h1 h2 h3 header i input label li"
+    " mark nav p q section small span summary sup table tbody td th thead tr ul wbr".split()
+)
+ATTRIBUTES = set(
+    "aria-current aria-describedby aria-expanded aria-hidden aria-label aria-live autocomplete"
+    " class dir disabled hidden href id lang maxlength role scope tabindex title type".split()
+)
 
 
 class _Elements(HTMLParser):
@@ -50,16 +62,20 @@ class _Elements(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        self._open.append(tag)
+        if tag not in ("br", "input", "wbr"):
+            self._open.append(tag)
         if tag == "mark":
             self.marks.append("")
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag
 
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+
     def handle_data(self, data: str) -> None:
         self.text += data
-        if "mark" in self._open:
+        if "mark" in self._open and "sup" not in self._open:
             self.marks[-1] += data
 
 
@@ -105,8 +121,9 @@ def _shown(*turns: Turn) -> _Elements:
 def _only_ours(elements: _Elements) -> None:
     for tag, attributes in elements.tags:
         assert tag in ALLOWED
-        assert attributes.keys() <= ATTRIBUTES
-        assert re.fullmatch(r"#t\d+c\d+", attributes.get("href") or "#t0c0")
+        names = {name for name in attributes if not name.startswith("data-")}
+        assert names <= ATTRIBUTES
+        assert attributes.get("href") in (None, "#source")
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
@@ -117,41 +134,66 @@ def test_every_field_is_shown_as_the_text_it_is(hostile: str) -> None:
     document = Document(text, source=hostile, title=hostile, language=hostile)
     citation = _cite(document, 1, visible)
     hit = Hit(Passage(document, 0, len(text)), 0.5, {hostile: 1})
+    trace = {
+        "question": hostile,
+        "hits": [{"source": hostile, "start": 0, "end": 1, "score": 1, "ranks": {hostile: 1}}],
+        "sentences": [
+            {"source": hostile, "start": 0, "end": 1, "chance": 0.5, "reasons": {hostile: 1.0}}
+        ],
+        "confidence": 0.5,
+        "answers": True,
+        "llm": {hostile: hostile},
+    }
     answered = _answer(f"{hostile} [1]", citation, question=hostile, notice=hostile)
+    answered = replace(answered, trace=trace, seconds={hostile: 1.0})
     refused = _answer(hostile, question=hostile, answered=False, passages=(hit,), language=hostile)
-    shown = _shown(
-        Turn(hostile, answer=answered),
-        Turn(hostile, answer=refused),
-        Turn(hostile, partial=hostile),
-        Turn(hostile, error=hostile),
-    )
-    _only_ours(shown)
-    # Questions 4, partial and error 2, answer 1, notice 1, title 2, source 2, passage 2, refusal 1.
-    assert shown.text.count(visible) == 15
-    assert shown.marks == [visible]
+    for turn, times in (
+        # Question, text, notice, the tip's quote and source; of why: question, two sources, name
+        # of the channel and of the reason, the model's twice, the stage.
+        (Turn(hostile, answer=answered), 13),
+        # Question, text, the passage and its source.
+        (Turn(hostile, answer=refused), 4),
+        (Turn(hostile, partial=hostile, waiting=hostile), 3),
+        (Turn(hostile, error=hostile), 2),
+    ):
+        turn = replace(turn, rated="", problem=hostile)
+        shown = _Elements(render.conversation([turn], "en", rating=True))
+        _only_ours(shown)
+        assert shown.text.count(visible) == times + (turn.answer is not None)
 
+    marked = marks(answered, 3)
     for html in (
-        render.documents([document, document], [document], hostile),
+        render.documents([document, document], {document.id}, hostile),
         render.status(hostile, [hostile]),
+        render.adding(render.Adding((document,), (hostile,)), hostile),
+        render.adding(render.Adding(reading=hostile, total=2), hostile),
+        render.conversation((), hostile, examples=[hostile]),
+        render.state(hostile, None, (), on=True, place=hostile, kept=hostile, language=hostile),
+        source.pane(document, marked, hostile, key=hostile, active=hostile),
     ):
         elements = _Elements(html)
         _only_ours(elements)
         assert visible in elements.text
+    assert elements.marks == [visible]
+
+
+def _pane(document: Document, *citations: Citation, **how: Any) -> _Elements:
+    marked = marks(_answer("?", *citations), 3)
+    return _Elements(source.pane(document, marked, "en", **how))
 
 
 def test_exactly_the_quote_at_its_offsets_is_marked() -> None:
     text = "Echo. Echo. Echo. Tail & <b>."
     document = Document(text, "echo.txt", "Echo")
     citation = Citation(1, document, 6, 11, "Echo.", 0, 17, 0.5)
-    html = render.conversation([Turn("?", answer=_answer("Echo. [1]", citation))], "en")
-    quoted = re.search(r"<blockquote[^>]*>(.*?)</blockquote>", html)
-    assert quoted is not None
-    before, mark, after = re.split(r"</?mark>", quoted[1])
-    assert unescape(re.sub(r"<sup.*?</sup>", "", before)) == text[:6]
-    assert (mark, after) == ("Echo.", text[11:17])
+    html = source.pane(document, marks(_answer("Echo. [1]", citation), 3), "en")
+    shown = re.search(r"<article[^>]*><p>(.*?)</p>", html)
+    assert shown is not None
+    before, mark, after = re.split(r"<mark[^>]*>|</mark>", re.sub(r"<sup>.*?</sup>", "", shown[1]))
+    assert (before, mark, unescape(after)) == (text[:6], "Echo.", text[11:])
 
 
-def test_citations_of_one_passage_share_it_and_may_touch_or_overlap() -> None:
+def test_citations_may_touch_or_overlap() -> None:
     text = "One. Two. Three. Four."
     document = Document(text, "n.txt", "Numbers")
     citations = [
@@ -160,14 +202,112 @@ def test_citations_of_one_passage_share_it_and_may_touch_or_overlap() -> None:
         _cite(document, 3, "Three."),
         _cite(document, 4, "Four.", passage=(5, len(text))),
     ]
-    answer = _answer("One. [1] Two. Three. [2] Three. [3] Four. [4]", *citations)
-    shown = _shown(Turn("?", answer=answer))
+    shown = _pane(document, *citations)
     assert shown.marks == ["One.", "Two. ", "Three.", "Four."]
-    assert [tag for tag, _ in shown.tags].count("blockquote") == 2
-    targets = [attributes["id"] for tag, attributes in shown.tags if tag == "sup"]
-    links = [attributes["href"] for tag, attributes in shown.tags if tag == "a"]
-    assert targets == ["t0c1", "t0c2", "t0c3", "t0c4"]
-    assert links == [f"#{target}" for target in targets]
+    covering = [attributes["data-m"] for tag, attributes in shown.tags if tag == "mark"]
+    assert covering == ["1", "2", "2 3", "4"]
+    answer = _answer("One. [1] Two. Three. [2] Three. [3] Four. [4]", *citations)
+    links = [attrs for tag, attrs in _shown(Turn("?", answer=answer)).tags if tag == "a"]
+    assert [attrs["data-mark"] for attrs in links] == ["1", "2", "3", "4"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.text("ab .\n#-<&é|", max_size=12), min_size=1, max_size=12),
+    st.lists(st.tuples(st.integers(0, 90), st.integers(1, 40)), max_size=5),
+    st.sampled_from([0, 7, 1000]),
+)
+def test_the_whole_text_and_each_quote_are_there(
+    lines: list[str], spans: list[tuple[int, int]], part: int
+) -> None:
+    text = canonical("x" + "\n".join(lines))
+    document = Document(text, "t.txt", "T", pages=(0, len(text) // 2))
+    citations = [
+        Citation(n, document, start, min(start + length, len(text)),
+                 text[start : start + length], 0, len(text), 0.5)
+        for n, (start, length) in enumerate(spans, 1)
+        if start < len(text)
+    ]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "PART", part or source.PART)
+        parts = len(source._parts(text))
+        told, quotes = "", dict.fromkeys((c.marker for c in citations), "")
+        for number in range(parts):
+            html = source.pane(document, marks(_answer("?", *citations), 3), "en", part=number)
+            body = re.search("<article[^>]*>(.*)</article>", html, re.DOTALL)
+            assert body is not None
+            bare = re.sub(r"<sup>.*?</sup>|<span class=\"page\">.*?</span>", "", body[1])
+            _only_ours(_Elements(html))
+            told += unescape(re.sub("<[^>]*>", "", bare))
+            for labels, piece in re.findall(
+                r'<mark[^>]*data-m="([^"]*)"[^>]*>(.*?)</mark>', bare, re.DOTALL
+            ):
+                for label in labels.split():
+                    quotes[int(label)] += unescape(piece)
+    assert "".join(told.split()) == "".join(text.split())
+    for citation in citations:
+        assert "".join(quotes[citation.marker].split()) == "".join(citation.quote.split())
+
+
+def test_structure_is_read_off_blank_and_short_lines() -> None:
+    wrapped = "This prose was wrapped by hand at about sixty characters, and\n" * 2 + "ends here."
+    text = f"A heading\n\n{wrapped}\n\nmilk\neggs\nflour\n\nThe end."
+    shown = _pane(Document(text, "n.txt", "N"))
+    blocks = [(tag, a.get("class")) for tag, a in shown.tags if tag in ("h3", "p")]
+    assert blocks[-4:] == [("h3", None), ("p", None), ("p", "lines"), ("p", None)]
+
+
+def test_pages_are_told_where_they_begin() -> None:
+    document = Document("Page one. Page two.", "a.pdf", "A", pages=(0, 10))
+    html = source.pane(document, (), "de")
+    assert 'Page one. <span class="page">Seite 2</span>Page two.' in html
+    assert "2 Seiten" in html
+
+
+def test_a_long_document_comes_in_parts_and_opens_at_the_citation() -> None:
+    text = "\n\n".join(f"Paragraph {n} says {n * n}." for n in range(40_000))
+    document = Document(text, "long.txt", "Long")
+    quote = "Paragraph 39000 says 1521000000."
+    shown = _pane(document, _cite(document, 1, quote))
+    assert shown.marks == [quote]
+    assert len(shown.text) < 2 * source.PART
+    parts = [
+        attributes["data-part"]
+        for tag, attributes in shown.tags
+        if tag == "div" and "data-part" in attributes
+    ]
+    first = _pane(document, _cite(document, 1, quote), part=0)
+    assert "Paragraph 0 says 0." in first.text
+    assert first.marks == []
+    assert int(parts[0] or 0) > 0
+
+
+def test_of_several_documents_the_pane_lists_what_is_cited_from_each() -> None:
+    one, two = Document("One.", "1.txt", "First"), Document("Two. Three.", "2.txt", "Second")
+    cited = [_cite(one, 1, "One."), _cite(two, 2, "Two."), _cite(two, 3, "Three.")]
+    shown = _pane(two, *cited)
+    listed = [a for tag, a in shown.tags if a.get("class") == "cited-from"]
+    assert [a["data-mark"] for a in listed] == ["1", "2"]
+    assert [a.get("aria-current") for a in listed] == [None, "true"]
+    assert shown.marks == ["Two.", "Three."]
+
+
+@pytest.mark.parametrize(
+    "hostile", [*HOSTILE, "1. list", "- [ ] task", "# h", "a\n\n    code", "~~~"]
+)
+def test_copied_markdown_shows_just_the_text(hostile: str) -> None:
+    from markdown_it import MarkdownIt
+
+    document = Document(canonical(f"x {hostile} y"), hostile, hostile)
+    quote = document.text
+    answer = _answer(f"{quote} [1] {hostile}", _cite(document, 1, quote), question=hostile)
+    text = render.markdown(Turn(hostile, answer=answer))
+    html = MarkdownIt("gfm-like", {"linkify": False}).render(text)
+    tags = {tag for tag, _ in _Elements(html).tags}
+    assert tags <= {"p", "strong"}
+    assert "http://" not in text
+    plain = " ".join(render.plain(quote).split())
+    assert plain in " ".join(_Elements(html).text.split())
 
 
 def test_brackets_that_belong_to_a_quote_are_no_citation() -> None:
@@ -176,7 +316,8 @@ def test_brackets_that_belong_to_a_quote_are_no_citation() -> None:
     text = "As shown in [1], it is. [1] and [7]"
     shown = _shown(Turn("?", answer=_answer(text, _cite(document, 1, quote))))
     assert [tag for tag, _ in shown.tags].count("a") == 1
-    assert text in shown.text
+    assert "As shown in [1], it is." in shown.text
+    assert " and [7]" in shown.text
 
 
 def test_page_and_offsets_are_told_in_the_language_of_the_question() -> None:
@@ -195,9 +336,16 @@ def test_a_refusal_shows_the_nearest_passages() -> None:
     text = render.terminal(answer)
     assert text.startswith("The documents do not say.\n\n  · n.txt, characters 0–4\n    “One.”\n")
     assert text.count("n.txt") == render.NEAREST
-    shown = _shown(Turn("?", answer=answer))
+    turn = Turn("?", answer=answer)
+    shown = _shown(turn)
     assert [tag for tag, _ in shown.tags].count("blockquote") == render.NEAREST
-    assert shown.marks == []
+    assert "No answer found" in shown.text
+    assert [mark.label for mark in marks(answer, 2)] == ["a", "b"]
+    pane = _Elements(source.pane(document, marks(answer, 2), "en"))
+    assert pane.marks == ["One.", "Two."]
+    assert {a.get("class") for tag, a in pane.tags if tag == "mark"} == {"near"}
+    more = _Elements(render.conversation([turn], "en", nearest=4))
+    assert [tag for tag, _ in more.tags].count("blockquote") == 4
 
 
 def test_of_the_nearest_passages_the_terminal_gets_a_sentence_or_a_little() -> None:
@@ -232,7 +380,7 @@ def test_the_terminal_gets_no_control_characters() -> None:
     [("de", "de"), ("de-AT,de;q=0.9,en;q=0.8", "de"), ("en-GB,de;q=0.5", "en"), ("", "en")],
 )
 def test_the_interface_speaks_the_first_language_asked_for(accept: str, language: str) -> None:
-    assert render.preferred_language(accept) == language
+    assert preferred(accept) == language
 
 
 def test_what_is_not_supported_is_marked_and_said() -> None:
@@ -248,22 +396,26 @@ def test_what_is_not_supported_is_marked_and_said() -> None:
     )
     shown = _shown(Turn("Where?", answer=answer))
     _only_ours(shown)
-    classes = [attributes.get("class") for tag, attributes in shown.tags if tag == "span"]
-    assert classes == ["weak", "unsupported", None]
+    classes = [a["class"] for tag, a in shown.tags if a.get("class") in SUPPORT]
+    assert classes == ["supported", "weak", "unsupported"]
     assert [tag for tag, _ in shown.tags].count("a") == 3
-    for said in (shown.text, render.terminal(answer)):
-        assert "London [1]. (weakly supported)" in said
-        assert "“Bonn” [1] (not supported by what it cites)" in said
+    assert "✓ (supported by its citations)" in shown.text
+    terminal = render.terminal(answer)
+    assert "London [1]. (weakly supported)" in terminal
+    assert "“Bonn” [1] (not supported by what it cites)" in terminal
+    for said in (shown.text, terminal):
+        assert "(weakly supported)" in said
+        assert "(not supported by what it cites)" in said
         assert "“Bonn”: a quotation that stands in no cited passage" in said
         assert "Understood as: Where? (Rome)" in said
-        assert said.count("supported") == 2
+    assert terminal.count("supported") == 2
     assert not answer.to_json().get("trace")
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_every_kind_of_flag_has_its_words(language: str) -> None:
     for key in (*KINDS, "weak", "unsupported"):
-        assert render.word(key, language)
+        assert phrase(key, language)
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

@@ -1,253 +1,471 @@
-"""The chat in the browser: wiring only. What is shown is made in ui.render.
+"""The chat in the browser: wiring only. What is shown is made in ui.render and ui.source,
+what a visitor does is done in ui.visit.
 
 Nothing leaves the computer: no analytics, no foreign host (a policy header forbids the
 browser even to try). A visitor's uploads go into a fork of the chatbot that only their
-visit holds.
+visit holds, unless an index on disk is shared.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import signal
-import socket
 import sys
 import tempfile
 import threading
 import webbrowser
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr  # noqa: TID253 - ui.cli imports this module for the chat alone
-from gradio.events import api  # noqa: TID253
+from gradio.components.api_component import Api  # noqa: TID253
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from index.errors import BelegError, InputError
 from index.load import SUFFIXES, load
 from index.types import Document
-from rag.answer import Answer
 from rag.chatbot import Chatbot
-from ui import render
+from ui import guard, render, source
 from ui.markup import safe
+from ui.phrases import LANGUAGES, everything, phrase, preferred
+from ui.trial import shown
+from ui.visit import House, Visit, pasted, sendable, words
 
-UPLOAD_SIZE = "50mb"
+_HERE = Path(__file__).parent
 
-TURNS = 50
-"""A visit remembers so many questions; older ones leave the page."""
-
-_PHRASES = {
-    "en": {
-        "tagline": "Ask your documents. Every sentence of the answer is cited word for word.",
-        "local": "Answers are quotes from your documents; nothing leaves this computer.",
-        "model": "A language model writes the answers. Your question and the passages found for it"
-        " are sent to",
-        "ask": "Ask",
-        "question": "Your question",
-        "placeholder": "Ask in German or English …",
-        "documents": "Documents",
-        "upload": "Add documents",
-        "limits": "txt, md, html, pdf or docx, up to 50 MB each; only for this visit.",
-        "examples": "For example:",
-    },
-    "de": {
-        "tagline": "Fragen Sie Ihre Dokumente. Jeder Satz der Antwort ist wörtlich belegt.",
-        "local": "Antworten sind Zitate aus Ihren Dokumenten; nichts verlässt diesen Computer.",
-        "model": "Ein Sprachmodell schreibt die Antworten. Ihre Frage und die gefundenen Stellen"
-        " gehen an",
-        "ask": "Fragen",
-        "question": "Ihre Frage",
-        "placeholder": "Fragen Sie auf Deutsch oder Englisch …",
-        "documents": "Dokumente",
-        "upload": "Dokumente hinzufügen",
-        "limits": "txt, md, html, pdf oder docx, je bis 50 MB; nur für diesen Besuch.",
-        "examples": "Zum Beispiel:",
-    },
-}
-
-# Gradio's page needs inline code; but nothing may come from or go to another host.
-_POLICY = (
-    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; "
-    "base-uri 'self'; form-action 'self'; object-src 'none'"
-)
-
-_CSS = """
-.gradio-container { max-width: 76rem !important; margin: 0 auto; }
-.gradio-container .html-container { padding: 0 !important; }
-.head { gap: .1rem !important; }
-.head h1, .side h2 { margin: 0 !important; }
-.side h2 { font-size: 1.15rem; }
-.quiet { color: var(--body-text-color-subdued); }
-.talk { font-size: 1.05rem; line-height: 1.55; overflow-wrap: anywhere; }
-.talk p { margin: .5rem 0 !important; }
-.talk .empty, .talk .waiting { color: var(--body-text-color-subdued); }
-.talk .turn { padding: .5rem 0 1rem; scroll-margin-top: .5rem; }
-.talk .turn + .turn { border-top: 1px solid var(--border-color-primary); }
-.talk .question { font-weight: 600; }
-.talk .text, .talk blockquote { white-space: pre-wrap; }
-.talk .refusal { font-style: italic; }
-.talk .understood, .talk .flag, .talk small { color: var(--body-text-color-subdued);
-  font-size: .9rem; }
-.talk .weak, .talk .unsupported { text-decoration: underline dotted; }
-.talk .unsupported { text-decoration: underline wavy var(--error-text-color, #b42318); }
-.talk .notice { border-left: 3px solid var(--color-accent); padding-left: .6rem; }
-.talk .marker { font-size: .85em; text-decoration: none; padding: 0 !important; }
-.talk .marker:hover, .talk .marker:focus-visible { text-decoration: underline; }
-.talk .passage { margin: .9rem 0 0; font-size: .95rem; }
-.talk .passage figcaption span { color: var(--body-text-color-subdued); }
-.talk .passage blockquote { margin: .25rem 0 0 !important; padding: 0 0 0 .8rem !important;
-  border-left: 3px solid var(--border-color-primary); }
-.talk mark { background: #ffe58a; color: #1c1a12; border-radius: 2px; padding: 0 .1em; }
-.talk sup { scroll-margin-top: 30vh; font-weight: 700; margin-right: .15em; }
-.talk sup:target + mark { outline: 2px solid var(--color-accent); }
-.error { color: var(--error-text-color, #b42318); }
-.documents { list-style: none; margin: 0 !important; padding: 0 !important;
-  overflow-wrap: anywhere; }
-.documents li { margin: 0 0 .5rem !important; padding: 0 !important; }
-.documents span, .documents small { display: block; color: var(--body-text-color-subdued); }
-.examples { gap: .4rem !important; }
-.examples .row { gap: .5rem !important; }
-.examples button { flex: 0 1 auto !important; width: auto !important; text-align: left;
-  font-weight: 400; background: none; border: 1px solid var(--border-color-primary); }
-.examples button:hover { border-color: var(--color-accent); }
-.ask { position: sticky; bottom: 0; background: var(--body-background-fill);
-  padding: .5rem 0; z-index: 5; align-items: end; }
-"""
-
-# A new turn is scrolled to, so that its question and answer are read from their beginning.
-_SCROLL = """
-let seen = 0;
-watch('value', () => {
-  const turns = element.querySelectorAll('.turn');
-  if (turns.length > seen) turns[turns.length - 1].scrollIntoView({block: 'start'});
-  seen = turns.length;
-});
+# The source tells the rest of the page's code (page.js) when it has been drawn anew.
+_DRAWN = "watch('value', () => document.dispatchEvent(new Event('beleg:source')));"
+# The page's language is that of its head.
+_HEAD = """
+const speak = () => { document.documentElement.lang = element.firstElementChild.lang; };
+watch('value', speak);
+speak();
 """
 
 
-@dataclass(slots=True)
-class _Visit:
-    """What one visitor has said and added; ``bot`` is None until the first upload."""
+def build(bot: Chatbot, examples: Sequence[str] = (), *, feedback: Path | None = None) -> gr.Blocks:
+    """The page over ``bot``, whose documents every visitor sees; ``examples`` as buttons.
 
-    bot: Chatbot | None = None
-    turns: list[render.Turn] = field(default_factory=list)
+    ``feedback`` is the file that verdicts on answers are appended to.
+    """
+    return _Page(House(bot, feedback=feedback), examples).blocks
 
 
-def build(bot: Chatbot, examples: Sequence[str] = ()) -> gr.Blocks:
-    """The page over ``bot``, whose documents every visitor sees; ``examples`` as buttons."""
-    i18n = gr.I18n(**_PHRASES)
+class _Page:
+    """The components, and what they do; each method that starts with ``on_`` is an event."""
 
-    def converse(
-        question: str, visit: _Visit, request: gr.Request
-    ) -> Iterator[tuple[str, str, _Visit]]:
-        language = _language(request)
+    def __init__(self, house: House, examples: Sequence[str]) -> None:
+        self.house = house
+        self.examples = examples
+        self.i18n = gr.I18n(**{language: everything(language) for language in LANGUAGES})
+        self.labelled: list[tuple[gr.components.Component | gr.Tab, dict[str, str]]] = []
+        self.blocks = gr.Blocks(
+            title="Beleg", analytics_enabled=False, delete_cache=(60, 600), fill_width=True
+        )
+        with self.blocks:
+            self._lay_out()
+            self._connect()
+            self._offer_api()
+        self.blocks.queue(max_size=guard.QUEUE, default_concurrency_limit=1, api_open=False)
+
+    # ---- What is where ---------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        blank = Visit(language="en")
+        self.visit = gr.State(Visit())
+        self.head = _html(self._head(blank), js=_HEAD, elem_id="masthead")
+        _html('<span class="hidden" id="live" aria-live="polite"><span></span></span>')
+        with gr.Tabs(elem_id="pages"):
+            with self._tab("ask page"), gr.Row(elem_classes="desk"):
+                self._desk(blank)
+            with self._tab("documents"):
+                self._shelf(blank)
+            with self._tab("evaluate"):
+                self._bench(blank)
+            with self._tab("settings"):
+                self._settings(blank)
+
+    def _desk(self, blank: Visit) -> None:
+        with gr.Column(scale=5, min_width=0):
+            self.talk = _html(self._talk(blank), js=_script(), elem_id="talk")
+            with gr.Row(elem_classes="adding"):
+                self.note = _html("", elem_id="upload-status")
+                self.stop = self._button("stop", visible=False, size="sm")
+            with gr.Row(elem_classes="ask"):
+                self.upload = self._upload_button("add file", "upload")
+                self.box = self._textbox("question", "placeholder", "question", max_lines=6)
+                self.send = self._button("ask", variant="primary")
+        with gr.Column(scale=6, min_width=0):
+            self.pane = _html(self._source(blank), js=_DRAWN, elem_id="source")
+
+    def _shelf(self, blank: Visit) -> None:
+        with gr.Column(elem_classes="shelf"):
+            self.listed = _html(self._documents(blank), elem_id="documents")
+            self.more = self._upload_button("upload", "upload-more")
+            with gr.Row(elem_classes="adding"):
+                self.note_more = _html("")
+                self.stop_more = self._button("stop", "stop-more", visible=False, size="sm")
+            self.title = self._textbox("paste title", "paste title", "paste-title", max_lines=1)
+            self.text = self._textbox("paste", "paste", "paste", lines=4, max_lines=12)
+            self.paste = self._button("paste add")
+
+    def _bench(self, blank: Visit) -> None:
+        with gr.Column(elem_classes="leaf"):
+            self.how = _html(self._how(blank))
+            self.questions = self._upload_button(
+                "evaluate file", "upload-questions", "single", [".jsonl", ".json"]
+            )
+            self.stop_trial = self._button("stop trial", visible=False, size="sm")
+            self.trial = _html("", elem_id="trial")
+
+    def _settings(self, blank: Visit) -> None:
+        with gr.Column(elem_classes="leaf"):
+            self.language = gr.Radio(
+                [(name, code) for code, name in LANGUAGES.items()],
+                label=self.i18n("language"),
+                elem_id="language",
+            )
+            self.labelled.append((self.language, {"label": "language"}))
+            self.strict = self._checkbox("strict", self.house.start.strict)
+            self.follow_ups = self._checkbox("follow-ups", self.house.start.follow_ups)
+            has_model = self.house.start.llm is not None
+            self.model = self._checkbox("model on", True, visible=has_model)
+            self.translate = self._checkbox("translate", False, visible=has_model)
+            self.nearest = gr.Slider(
+                1, 10, render.NEAREST, step=1, label=self.i18n("nearest set"), elem_id="nearest"
+            )
+            self.labelled.append((self.nearest, {"label": "nearest set"}))
+            self.state = _html(self._state(blank), elem_id="state")
+
+    def _tab(self, key: str) -> gr.Tab:
+        tab = gr.Tab(self.i18n(key), elem_id=f"page-{key.split()[0]}")
+        self.labelled.append((tab, {"label": key}))
+        return tab
+
+    def _upload_button(
+        self,
+        key: str,
+        name: str,
+        count: Literal["single", "multiple"] = "multiple",
+        kinds: Sequence[str] = SUFFIXES,
+    ) -> gr.UploadButton:
+        label: Any = self.i18n(key)
+        button = gr.UploadButton(label, file_count=count, file_types=list(kinds), elem_id=name)
+        self.labelled.append((button, {"label": key}))
+        return button
+
+    def _button(self, key: str, name: str = "", **options: Any) -> gr.Button:
+        name = f"button-{name or key.replace(' ', '-')}"
+        button = gr.Button(self.i18n(key), elem_id=name, **options)
+        self.labelled.append((button, {"value": key}))
+        return button
+
+    def _textbox(self, label: str, placeholder: str, name: str, **options: Any) -> gr.Textbox:
+        box = gr.Textbox(
+            label=self.i18n(label),
+            placeholder=self.i18n(placeholder),
+            show_label=False,
+            container=False,
+            elem_id=name,
+            autofocus=name == "question",
+            **options,
+        )
+        self.labelled.append((box, {"label": label, "placeholder": placeholder}))
+        return box
+
+    def _checkbox(self, key: str, value: bool, **options: Any) -> gr.Checkbox:
+        name = key.replace(" ", "-")
+        box = gr.Checkbox(value, label=self.i18n(key), elem_id=f"set-{name}", **options)
+        self.labelled.append((box, {"label": key}))
+        return box
+
+    def _connect(self) -> None:
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        at_once = quiet | {"queue": False}
+        answering = quiet | {"concurrency_id": "ask"}
+        said = [self.box, self.talk, self.pane, self.note, self.state, self.visit]
+        asked = [self.box, self.visit]
+        gr.on([self.box.submit, self.send.click], self.on_question, asked, said, **answering)
+        self.talk.ask_example(self.on_example, [self.visit], said, **answering)
+        self.talk.open_source(self.on_open, [self.visit], [self.pane], **at_once)
+        self.talk.rate_answer(self.on_rate, [self.visit], [self.talk], **at_once)
+
+        notes = [
+            self.note,
+            self.note_more,
+            self.stop,
+            self.stop_more,
+            self.listed,
+            self.pane,
+            self.talk,
+            self.visit,
+        ]
+        for upload in (self.upload, self.more):
+            upload.upload(self.on_upload, [upload, self.visit], notes, **quiet)
+        given = [self.text, self.title, self.visit]
+        self.paste.click(self.on_paste, given, [self.text, self.title, *notes], **quiet)
+        stops = [self.stop.click, self.stop_more.click]
+        gr.on(stops, self.on_stop, [self.visit], [self.note, self.note_more], **at_once)
+        removed = [self.note_more, self.listed, self.pane, self.visit]
+        self.talk.remove_document(self.on_remove, [self.visit], removed, **quiet)
+
+        tried = [self.trial, self.stop_trial, self.visit]
+        self.questions.upload(self.on_trial, [self.questions, self.visit], tried, **quiet)
+        self.stop_trial.click(self.on_stop_trial, [self.visit], None, **at_once)
+
+        changed: list[Any] = [
+            self.strict,
+            self.follow_ups,
+            self.model,
+            self.translate,
+            self.nearest,
+        ]
+        drawn = [self.head, self.talk, self.listed, self.how, self.state, self.visit]
+        for setting in changed:
+            setting.input(self.on_settings, [*changed, self.visit], drawn, **at_once)
+        labels = [component for component, _ in self.labelled]
+        self.language.input(
+            self.on_language, [self.language, self.visit], [*drawn, *labels], **at_once
+        )
+        begun = [*drawn, self.pane, self.language]
+        self.blocks.load(self.on_load, [self.visit], begun, **at_once)
+
+    # ---- What is shown ---------------------------------------------------------------------
+
+    def _head(self, visit: Visit) -> str:
+        return render.masthead(self.house.bot(visit).llm, visit.language)
+
+    def _talk(self, visit: Visit) -> str:
+        return render.conversation(
+            visit.turns,
+            visit.language,
+            examples=self.examples if visit.bot is None else (),
+            nearest=visit.nearest,
+            rating=self.house.feedback is not None,
+        )
+
+    def _documents(self, visit: Visit) -> str:
+        return render.documents(
+            self.house.documents(visit),
+            self.house.own(visit),
+            visit.language,
+            shared=self.house.shared,
+        )
+
+    def _how(self, visit: Visit) -> str:
+        return f"<p>{safe(phrase('evaluate how', visit.language))}</p>"
+
+    def _state(self, visit: Visit) -> str:
+        bot = self.house.bot(visit)
+        place = str(bot.index.path) if self.house.shared else ""
+        kept = str(self.house.feedback or "")
+        return render.state(
+            bot.index.encoder.name,
+            self.house.start.llm,
+            visit.turns,
+            on=visit.model,
+            place=place,
+            kept=kept,
+            language=visit.language,
+        )
+
+    def _source(self, visit: Visit, key: str = "", label: str = "") -> str:
+        """The pane on one mark of a turn, or on its first one, or on the first document."""
+        marked = visit.marks(key)
+        mark = next((mark for mark in marked if mark.label == label), None)
+        mark = mark or (marked[0] if marked else None)
+        if mark is not None:
+            return source.pane(mark.document, marked, visit.language, key=key, active=mark.label)
+        documents = self.house.documents(visit)
+        return source.pane(documents[0] if len(documents) else None, (), visit.language)
+
+    # ---- What happens ----------------------------------------------------------------------
+
+    def on_load(self, visit: Visit, request: gr.Request) -> tuple[Any, ...]:
+        _speak(visit, request)
+        return (*self._drawn(visit), self._source(visit), visit.language)
+
+    def _drawn(self, visit: Visit) -> tuple[Any, ...]:
+        return (
+            self._head(visit),
+            self._talk(visit),
+            self._documents(visit),
+            self._how(visit),
+            self._state(visit),
+            visit,
+        )
+
+    def on_question(
+        self, question: str, visit: Visit, request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
+        _speak(visit, request)
         if not question.strip():
-            yield question, render.conversation(visit.turns, language), visit
+            yield question, *(4 * [gr.skip()]), visit
             return
-        earlier = visit.turns[1 - TURNS :]
-        for turn in _reply(visit.bot or bot, question, earlier, language):
-            visit.turns = [*earlier, turn]
-            yield "", render.conversation(visit.turns, language), visit
+        for turn in self.house.ask(visit, question):
+            pane: Any = gr.skip()
+            state: Any = gr.skip()
+            if turn.answer is not None:
+                pane, state = self._source(visit, f"t{turn.number}"), self._state(visit)
+            yield "", self._talk(visit), pane, "", state, visit
 
-    def add(files: list[str], visit: _Visit, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        language = _language(request)
-        own_bot = visit.bot or bot.fork()
-        added: list[Document] = []
-        problems: list[str] = []
+    def on_example(
+        self, visit: Visit, request: gr.Request, event: gr.EventData
+    ) -> Iterator[tuple[Any, ...]]:
+        yield from self.on_question(_said(event)["question"], visit, request)
 
-        def page(done: str, upload: object) -> tuple[Any, ...]:
-            shared, in_use = set(bot.documents), (visit.bot or bot).documents
-            own = [document for document in in_use if document not in shared]
-            listed = render.documents(in_use, own, language)
-            return upload, render.status(done, problems), listed, visit
+    def on_open(self, visit: Visit, request: gr.Request, event: gr.EventData) -> Any:
+        """A citation, a document, or another part of one was chosen."""
+        _speak(visit, request)
+        said = _said(event)
+        if said["label"]:
+            return self._source(visit, said["key"], said["label"])
+        document = self.house.find(visit, said["document"])
+        if document is None:
+            return gr.skip()
+        part = int(said["part"]) if said["part"].isdecimal() else 0
+        marked = visit.marks(said["key"])
+        return source.pane(document, marked, visit.language, key=said["key"], part=part)
 
-        for file in files:
-            folder, name = os.path.split(file)
-            yield page(f"{render.word('reading', language)} {name} …", gr.skip())
-            try:
-                added += own_bot.add(load(file))  # by name alone: its folder is ours
-            except Exception as error:
-                problem = _words(error, language).replace(f"{folder}{os.sep}", "")
-                problems.append(problem if name in problem else f"{name}: {problem}")
-                continue
-            visit.bot = own_bot
-        names = ", ".join(document.source for document in added)
-        yield page(f"{render.word('added', language)} {names}" if added else "", None)
+    def on_rate(self, visit: Visit, request: gr.Request, event: gr.EventData) -> Any:
+        _speak(visit, request)
+        said = _said(event)
+        self.house.rate(visit, said["key"], said["verdict"], said["words"])
+        return self._talk(visit)
 
-    def ask_api(question: str) -> dict[str, Any]:
-        """Answer one question from the start documents: the object of `beleg ask --json`."""
+    def on_upload(
+        self, files: list[str], visit: Visit, request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
+        _speak(visit, request)
+        # By name alone: its folder is ours.
+        given = [(os.path.basename(file), partial(_load, file)) for file in files or ()]
+        for found in self.house.add(visit, given):
+            yield self._noted(visit, found)
+
+    def on_paste(
+        self, text: str, title: str, visit: Visit, request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
+        _speak(visit, request)
+        name = title.strip() or phrase("paste", visit.language)
+
+        def read() -> Document:
+            taken = (document.source for document in self.house.documents(visit))
+            return pasted(text, title, taken)
+
+        for found in self.house.add(visit, [(name, read)]):
+            kept = (gr.skip(), gr.skip()) if not found.added else ("", "")
+            yield (*kept, *self._noted(visit, found))
+
+    def _noted(self, visit: Visit, found: render.Adding) -> tuple[Any, ...]:
+        note = render.adding(found, visit.language)
+        stop = gr.update(visible=bool(found.reading))
+        shown: Any = gr.skip()
+        if found.added and not found.reading:
+            shown = source.pane(found.added[-1], (), visit.language)
+        talk: Any = gr.skip() if visit.turns else self._talk(visit)
+        return note, note, stop, stop, self._documents(visit), shown, talk, visit
+
+    def on_stop(self, visit: Visit) -> tuple[str, str]:
+        visit.stopped = True
+        note = render.status(phrase("stopping", visit.language))
+        return note, note
+
+    def on_remove(self, visit: Visit, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
+        _speak(visit, request)
         try:
+            removed = self.house.remove(visit, _said(event)["document"])
+            note = render.status(f"{phrase('removed', visit.language)} {', '.join(removed)}")
+        except BelegError as error:
+            note = render.status("", [words(error, visit.language)])
+        return note, self._documents(visit), self._source(visit), visit
+
+    def on_trial(self, file: str, visit: Visit, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        _speak(visit, request)
+        for trial in self.house.evaluate(visit, file):
+            going = trial.report is None and not trial.problem
+            yield shown(trial, visit.language), gr.update(visible=going), visit
+
+    def on_stop_trial(self, visit: Visit) -> None:
+        if visit.trial is not None:
+            visit.trial.stopped = True
+
+    def on_settings(
+        self,
+        strict: bool,
+        follow_ups: bool,
+        model: bool,
+        translate: bool,
+        nearest: float,
+        visit: Visit,
+        request: gr.Request,
+    ) -> tuple[Any, ...]:
+        _speak(visit, request)
+        visit.strict, visit.follow_ups = bool(strict), bool(follow_ups)
+        visit.model, visit.translate = bool(model), bool(translate)
+        visit.nearest = min(max(int(nearest), 1), 10)
+        return self._drawn(visit)
+
+    def on_language(self, language: str, visit: Visit, request: gr.Request) -> tuple[Any, ...]:
+        _speak(visit, request)
+        if language in LANGUAGES:
+            visit.language = language
+        labels = []
+        for _, texts in self.labelled:
+            said: dict[str, Any] = {k: phrase(v, visit.language) for k, v in texts.items()}
+            labels.append(gr.update(**said))
+        return (*self._drawn(visit), *labels)
+
+    # ---- For programs ----------------------------------------------------------------------
+
+    def _offer_api(self) -> None:
+        """Endpoints that give plain JSON; what a client adds is seen in its session alone."""
+        hidden = gr.Button(visible=False)
+        text = {"type": "string", "description": "text"}
+        texts: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+        anything = {"type": "object", "description": "JSON"}
+        files = gr.File(file_count="multiple", visible=False, label="files")
+        for name, run, inputs in (
+            ("ask", self.api_ask, [Api(None, text, "question")]),
+            ("documents", self.api_documents, []),
+            ("add", self.api_add, [files]),
+            ("remove", self.api_remove, [Api(None, texts, "documents")]),
+        ):
+            hidden.click(
+                run, [*inputs, self.visit], [Api(None, anything, "JSON")], api_name=name,
+                concurrency_id="ask" if name == "ask" else "documents", show_progress="hidden",
+            )  # fmt: skip
+
+    def api_ask(self, question: str, visit: Visit) -> dict[str, Any]:
+        """Answer one question: the object of `beleg ask --json`."""
+        with _told():
             if not isinstance(question, str):  # whatever a client sends
                 raise InputError("the question must be text")
-            return bot.ask(_sendable(question)).to_json()
-        except BelegError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            return self.house.bot(visit).ask(sendable(question)).to_json()
 
-    def opened(request: gr.Request) -> tuple[str, str]:
-        language = _language(request)
-        return render.conversation((), language), render.documents(bot.documents, (), language)
+    def api_documents(self, visit: Visit) -> list[dict[str, Any]]:
+        """The documents that answers come from: the list of `beleg list --json`."""
+        with _told():
+            return [render.described(document) for document in self.house.documents(visit)]
 
-    blocks = gr.Blocks(title="Beleg", analytics_enabled=False, delete_cache=(60, 600))
-    with blocks:
-        visit = gr.State(_Visit())
-        with gr.Column(elem_classes="head"):
-            gr.HTML("<h1>Beleg</h1>")
-            gr.HTML(i18n("tagline"))
-            if bot.llm is None:
-                gr.HTML(i18n("local"), elem_classes="quiet")
-            else:
-                name = safe(bot.llm.name).replace("$", "&#36;")
-                template = f"${{value}} <b>{name}</b>"
-                gr.HTML(i18n("model"), html_template=template, elem_classes="quiet")
-        with gr.Row():
-            with gr.Column(scale=3, min_width=300):
-                talk = gr.HTML(render.conversation((), "en"), js_on_load=_SCROLL, elem_id="talk")
-                with gr.Row(elem_classes="ask"):
-                    box = gr.Textbox(
-                        label=i18n("question"),
-                        placeholder=i18n("placeholder"),
-                        show_label=False,
-                        container=False,
-                        lines=1,
-                        max_lines=6,
-                        scale=5,
-                        min_width=180,
-                        autofocus=True,
-                        elem_id="question",
-                    )
-                    send = gr.Button(i18n("ask"), variant="primary", scale=1, min_width=90)
-                buttons = []
-                if examples:
-                    with gr.Column(elem_classes="examples"):
-                        gr.HTML(i18n("examples"), elem_classes="quiet")
-                        with gr.Row():
-                            buttons = [gr.Button(text, size="sm", min_width=0) for text in examples]
-            with gr.Column(scale=1, min_width=260, elem_classes="side"):
-                gr.HTML(i18n("documents"), html_template="<h2>${value}</h2>")
-                listed = gr.HTML(render.documents(bot.documents, (), "en"), elem_id="documents")
-                upload = gr.File(
-                    label=i18n("upload"),
-                    file_count="multiple",
-                    file_types=list(SUFFIXES),
-                    height=150,
-                    elem_id="upload",
-                )
-                gr.HTML(i18n("limits"), elem_classes="quiet")
-                note = gr.HTML(elem_id="upload-status")
+    def api_add(self, files: list[str] | None, visit: Visit) -> dict[str, Any]:
+        """Add uploaded files: what was added, and in words what could not be."""
+        given = [(os.path.basename(file), partial(_load, file)) for file in files or ()]
+        *_, found = self.house.add(visit, given)
+        added = [render.described(document) for document in found.added]
+        return {"added": added, "errors": list(found.problems)}
 
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        answering: dict[str, Any] = {**quiet, "concurrency_id": "ask"}
-        said = [box, talk, visit]
-        gr.on([box.submit, send.click], converse, [box, visit], said, **answering)
-        for button in buttons:
-            button.click(converse, [button, visit], said, **answering)
-        upload.upload(add, [upload, visit], [upload, note, listed, visit], **quiet)
-        blocks.load(opened, None, [talk, listed], queue=False, **quiet)
-        api(ask_api, api_name="ask", concurrency_id="ask")
-    blocks.queue(max_size=64, default_concurrency_limit=1, api_open=False)
-    return blocks
+    def api_remove(self, documents: list[str], visit: Visit) -> dict[str, Any]:
+        """Remove documents by id or source, all or none."""
+        with _told():
+            if not isinstance(documents, list) or not all(isinstance(d, str) for d in documents):
+                raise InputError("the documents must be a list of ids or sources")
+            return {"removed": self.house.remove(visit, *documents)}
 
 
 def serve(
@@ -258,10 +476,13 @@ def serve(
     port: int | None = None,
     announce: Callable[[str], None] = lambda address: None,
     browser: bool = False,
+    feedback: Path | None = None,
+    auth: tuple[str, str] | None = None,
 ) -> None:
     """Show the chat until Ctrl-C; ``announce`` gets the address once the page answers.
 
-    Without ``port``, the first free one from 7860. Raises InputError if there is none.
+    Without ``port``, the first free one from 7860; ``auth`` is a name and a password that are
+    asked for. Raises InputError if the page cannot be served.
     """
     # A kill must clear the uploads away just as Ctrl-C does.
     # A process started in the background by a shell inherits that Ctrl-C is ignored.
@@ -272,7 +493,10 @@ def serve(
     os.environ["no_proxy"] = ",".join(filter(None, [direct, host, "localhost"]))
     with tempfile.TemporaryDirectory(prefix="beleg-", ignore_cleanup_errors=True) as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
-        page = build(bot, examples)
+        # What the first question makes, once, is made while the page starts.
+        warming = threading.Thread(target=_warm, args=(bot, *examples[:1]))
+        warming.start()
+        page = build(bot, examples, feedback=feedback)
         try:
             _, address, _ = page.launch(
                 server_name=host,
@@ -286,32 +510,24 @@ def serve(
                 ssr_mode=False,
                 pwa=False,
                 mcp_server=False,
-                max_file_size=UPLOAD_SIZE,
+                max_file_size=guard.UPLOAD,
+                state_session_capacity=guard.VISITS,
                 footer_links=[],
+                auth=auth,
                 app_kwargs={
                     "middleware": [
-                        (TrustedHostMiddleware, (_names(host), False), {}),
-                        (_Policy, (), {}),
+                        (TrustedHostMiddleware, (guard.names(host), False), {}),
+                        (guard.Guard, (uploads,), {}),
                     ]
                 },
-                i18n=gr.I18n(**_PHRASES),
-                theme=gr.themes.Base(
-                    primary_hue="amber",
-                    neutral_hue="stone",
-                    font=["system-ui", "sans-serif"],
-                    font_mono=["ui-monospace", "monospace"],
-                ).set(  # contrast of 4.5 and more (WCAG 2.2, 1.4.3)
-                    body_text_color_subdued="*neutral_600",
-                    button_primary_background_fill="*primary_700",
-                    button_primary_background_fill_hover="*primary_800",
-                    button_primary_background_fill_dark="*primary_700",
-                    button_primary_background_fill_hover_dark="*primary_800",
-                ),
-                css=_CSS,
+                i18n=gr.I18n(**{language: everything(language) for language in LANGUAGES}),
+                theme=_theme(),
+                css=(_HERE / "page.css").read_text("utf-8"),
             )
         except OSError as error:
             raise InputError(f"cannot start the chat: {error}") from None
         try:
+            warming.join()
             announce(address)
             if browser:
                 webbrowser.open(address)
@@ -320,71 +536,60 @@ def serve(
             page.close(verbose=False)
 
 
-def _names(host: str) -> list[str]:
-    """The names under which the page answers: while it listens on this computer alone, only
-    those of this computer.
-
-    A foreign page whose name leads here (DNS rebinding) could read along otherwise.
-    """
-    address = socket.getaddrinfo(host, None)[0][4][0]
-    if not ipaddress.ip_address(address).is_loopback:
-        return ["*"]
-    return ["localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host]
+def _warm(bot: Chatbot, question: str = "Warm?") -> None:
+    with suppress(Exception):  # what is wrong is told to whoever asks
+        Chatbot(bot.index, ranker=bot.ranker).ask(question)
 
 
-def _reply(
-    bot: Chatbot, question: str, earlier: Sequence[render.Turn], language: str
-) -> Iterator[render.Turn]:
-    """The turn as it grows: waiting, parts of the text, then the answer or an error."""
-    question = _sendable(question)
-    yield render.Turn(question)
-    history = [(turn.question, turn.answer) for turn in earlier if turn.answer is not None]
-    partial = ""
+def _theme() -> gr.themes.Base:
+    theme = gr.themes.Base(
+        primary_hue="amber",
+        neutral_hue="stone",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+    return theme.set(  # contrast of 4.5 and more (WCAG 2.2, 1.4.3)
+        body_text_color_subdued="*neutral_600",
+        button_primary_background_fill="*primary_800",
+        button_primary_background_fill_hover="*primary_900",
+        button_primary_background_fill_dark="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_900",
+    )
+
+
+def _html(value: object, *, js: str | None = None, elem_id: str | None = None) -> gr.HTML:
+    """HTML of ours, in nobody's style but ours."""
+    return gr.HTML(value, js_on_load=js, elem_id=elem_id, apply_default_css=False)
+
+
+def _script() -> str:
+    return (_HERE / "page.js").read_text("utf-8")
+
+
+def _load(file: str) -> Document:
+    """An uploaded file; what is wrong with it is said without our folder's name."""
     try:
-        for event in bot.stream(question, history):
-            if isinstance(event, Answer):
-                yield render.Turn(question, answer=event)
-            else:
-                partial += event
-                yield render.Turn(question, partial=partial)
-    except Exception as error:
-        yield render.Turn(question, error=_words(error, language))
+        return load(file)
+    except InputError as error:
+        raise InputError(str(error).replace(f"{os.path.dirname(file)}{os.sep}", "")) from None
 
 
-def _words(error: Exception, language: str) -> str:
-    """An error for the page: our own are one clear line, of others only the kind is told."""
-    if isinstance(error, BelegError):
-        return str(error)
-    if os.environ.get("BELEG_DEBUG"):
-        sys.excepthook(type(error), error, error.__traceback__)
-    return render.word("failed", language).format(type(error).__name__)
+def _speak(visit: Visit, request: gr.Request) -> None:
+    """Until the visitor chooses a language, it is the one that their browser asks for."""
+    if not visit.language:
+        visit.language = preferred(request.headers.get("accept-language", ""))
 
 
-def _language(request: gr.Request) -> str:
-    return render.preferred_language(request.headers.get("accept-language", ""))
+def _said(event: gr.EventData) -> defaultdict[str, str]:
+    """What the page says of an event, all of it text, whatever a client sends."""
+    held = event._data if isinstance(event._data, dict) else {}
+    return defaultdict(str, {str(key): str(value) for key, value in held.items()})
 
 
-def _sendable(text: str) -> str:
-    """``text`` with lone surrogates replaced, which no UTF-8 response can carry."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-class _Policy:
-    """ASGI middleware: answers carry a policy that confines the browser to this host."""
-
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
-        self.app = app
-
-    async def __call__(
-        self, scope: object, receive: object, send: Callable[..., Awaitable[None]]
-    ) -> None:
-        async def with_policy(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"content-security-policy", _POLICY.encode()),
-                    (b"referrer-policy", b"no-referrer"),
-                ]
-            await send(message)
-
-        await self.app(scope, receive, with_policy)
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors of ours are one line for the client too."""
+    try:
+        yield
+    except BelegError as error:
+        raise gr.Error(str(error), print_exception=False) from None

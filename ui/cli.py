@@ -18,6 +18,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from index.errors import BelegError, InputError
@@ -95,6 +96,7 @@ def _ask(options: argparse.Namespace) -> int:
 
 def _chat(options: argparse.Namespace) -> int:
     _check_address(options.host, options.port)
+    auth, feedback = _auth(options), _feedback(options)
     bot = _open(options)
     bot.strict, bot.follow_ups = options.strict, options.follow_ups
     from index.progress import progress_bar
@@ -110,6 +112,8 @@ def _chat(options: argparse.Namespace) -> int:
         port=options.port,
         announce=lambda address: _print(f"Beleg is at {address} (Ctrl-C ends it)"),
         browser=sys.stdout.isatty(),
+        feedback=feedback,
+        auth=auth,
     )
     return DONE
 
@@ -146,7 +150,9 @@ def _list(options: argparse.Namespace) -> int:
 
     documents = PassageIndex.open(options.index).documents
     if options.json:
-        _print_json([_described(document, options.text) for document in documents])
+        from ui.render import described
+
+        _print_json([described(document, text=options.text) for document in documents])
         return DONE
     from ui.render import plain
 
@@ -258,6 +264,34 @@ def _check_address(host: str, port: int | None) -> None:
         raise InputError(f"cannot listen on {host}: {error.strerror}") from None
 
 
+def _auth(options: argparse.Namespace) -> tuple[str, str] | None:
+    """The name and password to ask for; whoever lets other computers in must have decided."""
+    from ui.guard import is_loopback
+
+    given = options.auth or os.environ.get("BELEG_AUTH")
+    if given and not options.no_auth:
+        name, colon, password = given.partition(":")
+        if not (name and colon and password):
+            raise InputError("--auth (or BELEG_AUTH) must be NAME:PASSWORD")
+        return name, password
+    if not options.no_auth and not is_loopback(options.host):
+        raise InputError(
+            f"other computers can reach {options.host}: give --auth NAME:PASSWORD (or set"
+            " BELEG_AUTH), or --no-auth to let everyone in"
+        )
+    return None
+
+
+def _feedback(options: argparse.Namespace) -> Path | None:
+    """The file of verdicts; where other computers can reach the page, only one that is named."""
+    from rag.config import settings_file
+    from ui.guard import is_loopback
+
+    if options.feedback:
+        return Path(options.feedback)
+    return settings_file().parent / "feedback.jsonl" if is_loopback(options.host) else None
+
+
 def _example_questions() -> list[str]:
     """Bundled questions about the bundled article, German and English in turn."""
     from rag.chatbot import EXAMPLE
@@ -300,6 +334,20 @@ def _parser() -> argparse.ArgumentParser:
         help="take every question as it stands",
     )
     _strict(chat)
+    chat.add_argument(
+        "--feedback",
+        metavar="FILE",
+        type=_name,
+        help="append verdicts on answers to this file, as test questions for beleg eval "
+        "(feedback.jsonl beside the settings)",
+    )
+    chat.add_argument(
+        "--auth",
+        metavar="NAME:PASSWORD",
+        type=_name,
+        help="ask for these; needed where other computers can reach the page (or BELEG_AUTH)",
+    )
+    chat.add_argument("--no-auth", action="store_true", help="let everyone in who can reach it")
 
     ask = _command(commands, "ask", _ask, "answer one question, with citations")
     ask.add_argument("question", metavar="QUESTION", help="in German or English")
@@ -520,18 +568,6 @@ def _line(document: Document) -> str:
     from ui.render import plain
 
     return plain(f"{document.id}  {document.source}  {document.title}").replace("\n", " ")
-
-
-def _described(document: Document, with_text: bool) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "document": document.id,
-        "source": document.source,
-        "title": document.title,
-        "language": document.language,
-        "pages": len(document.pages) or None,
-        "characters": len(document.text),
-    }
-    return described | ({"text": document.text} if with_text else {})
 
 
 def _print(text: str) -> None:

@@ -8,86 +8,30 @@ decides nothing: what to say is the answer's business.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice
 from textwrap import indent
-from typing import TypeAlias
+from typing import Any
 
 from index.types import Document, Hit
 from rag.answer import Answer, Citation
-from rag.check import SUPPORT
-from ui.markup import safe
+from rag.check import SUPPORT, Claim
+from rag.llm import LanguageModel
+from ui.markup import safe, table
+from ui.phrases import count, percent, phrase
+from ui.source import marks
 
 NEAREST = 3
 """So many of the nearest passages are shown when nothing answers."""
 EXCERPT = 240
-"""So many characters of each, in the terminal."""
+"""So many characters of each."""
+LISTED = 200
+"""So many documents are listed."""
 DOUBTFUL = 0.5
 """An answer that is less likely than this to be right is given with a word of doubt."""
-
-_WORDS = {
-    "en": {
-        "page": "page",
-        "characters": "characters",
-        "citation": "Citation",
-        "translation": "machine translation",
-        "waiting": "Searching your documents …",
-        "empty": "Ask a question about the documents. "
-        "Every sentence of an answer is shown where it stands in its source.",
-        "reading": "Reading",
-        "added": "Added",
-        "this visit": "only for this visit",
-        "weak": "weakly supported",
-        "unsupported": "not supported by what it cites",
-        "flag": "“{}”: {}",
-        "invented": "a quotation that stands in no cited passage",
-        "another document": "quoted from another document than those cited",
-        "another passage": "quoted from another passage than those cited",
-        "stitched together": "a quotation stitched together",
-        "number": "a number that stands in no cited passage",
-        "name": "a name that stands in no cited passage",
-        "unquoted number": "a number that is not in the quote, but elsewhere in the passage",
-        "denied": "a denial that is not in the quote",
-        "affirmed": "what the quote denies",
-        "opposite": "the opposite of a word in the quote",
-        "swapped": "names that have changed places in the quote",
-        "against": "Sources disagree on [{}]. {} says:",
-        "understood": "Understood as: {}",
-        "doubtful": "Doubtful: this may not answer the question ({:.0%} sure).",
-        "failed": "Something went wrong inside Beleg ({}). Please try again.",
-    },
-    "de": {
-        "page": "Seite",
-        "characters": "Zeichen",
-        "citation": "Beleg",
-        "translation": "maschinelle Übersetzung",
-        "waiting": "Ihre Dokumente werden durchsucht …",
-        "empty": "Stellen Sie eine Frage zu den Dokumenten. "
-        "Jeder Satz einer Antwort wird dort gezeigt, wo er in seiner Quelle steht.",
-        "reading": "Wird gelesen:",
-        "added": "Hinzugefügt:",
-        "this visit": "nur für diesen Besuch",
-        "weak": "schwach belegt",
-        "unsupported": "durch die Zitate nicht belegt",
-        "flag": "„{}“: {}",
-        "invented": "ein Zitat, das in keiner belegten Stelle steht",
-        "another document": "ein Zitat aus einem anderen als den belegten Dokumenten",
-        "another passage": "ein Zitat aus einer anderen als den belegten Stellen",
-        "stitched together": "ein zusammengestückeltes Zitat",
-        "number": "eine Zahl, die in keiner belegten Stelle steht",
-        "name": "ein Name, der in keiner belegten Stelle steht",
-        "unquoted number": "eine Zahl, die nicht im Zitat, aber anderswo in der Stelle steht",
-        "denied": "eine Verneinung, die nicht im Zitat steht",
-        "affirmed": "was das Zitat verneint",
-        "opposite": "das Gegenteil eines Wortes im Zitat",
-        "swapped": "Namen, die im Zitat umgekehrt stehen",
-        "against": "Die Quellen widersprechen sich zu [{}]. In {} steht:",
-        "understood": "Verstanden als: {}",
-        "doubtful": "Unsicher: Das beantwortet die Frage vielleicht nicht ({:.0%} sicher).",
-        "failed": "In Beleg ist etwas schiefgegangen ({}). Bitte versuchen Sie es noch einmal.",
-    },
-}
+SURE = 0.85
+"""From this chance on, it is called very likely to be right."""
 
 _QUOTES = {"en": ("“", "”"), "de": ("„", "“")}
 
@@ -96,28 +40,37 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _MARKER = r"\[(\d+)\]"
 
+# What Markdown would read, at the beginning of a line too; a colon makes addresses links.
+_MARKUP = re.compile(r"[\\`*_\[\]<>#|~!&$:]|^(?:[-+=]|\d+(?=[.)]))")
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question and what is there for it so far: an answer, part of its text, or an error."""
+    """A question and what is there for it so far: an answer, part of its text, or an error.
+
+    ``number`` counts the questions of a visit; ``waiting`` says what is still being done;
+    ``rated`` what came of the visitor's verdict, ``problem`` what was wrong with it.
+    """
 
     question: str
     answer: Answer | None = None
     partial: str = ""
     error: str = ""
+    number: int = 0
+    waiting: str = ""
+    rated: str = ""
+    problem: str = ""
 
 
-_Excerpt: TypeAlias = tuple[Document, int, int]
+@dataclass(frozen=True, slots=True)
+class Adding:
+    """How far documents have been added: what is there, what went wrong, what is being read."""
 
-
-def word(key: str, language: str) -> str:
-    """A phrase of the interface, in German for ``de`` and in English for all others."""
-    return _WORDS.get(language, _WORDS["en"])[key]
-
-
-def preferred_language(accept: str) -> str:
-    """``de`` if an Accept-Language header asks for German first, else ``en``."""
-    return "de" if accept.strip().lower().startswith("de") else "en"
+    added: tuple[Document, ...] = ()
+    problems: tuple[str, ...] = ()
+    reading: str = ""
+    number: int = 0
+    total: int = 0
 
 
 def where(document: Document, start: int, end: int, language: str) -> str:
@@ -125,8 +78,8 @@ def where(document: Document, start: int, end: int, language: str) -> str:
     page = document.page_at(start)
     parts = [document.source]
     if page is not None:
-        parts.append(f"{word('page', language)} {page}")
-    parts.append(f"{word('characters', language)} {start}–{end}")
+        parts.append(f"{phrase('page', language)} {page}")
+    parts.append(f"{phrase('characters', language)} {start}–{end}")
     return ", ".join(parts)
 
 
@@ -134,17 +87,17 @@ def terminal(answer: Answer) -> str:
     """The answer, then its numbered citations; if there are none, a little of the nearest
     passages."""
     language = answer.language
-    understood = [word("understood", language).format(answer.understood), ""]
+    understood = [phrase("understood", language).format(answer.understood), ""]
     lines = [*(understood if answer.understood else []), _marked(answer)]
-    lines += [*_doubt(answer), *_flags(answer)]
+    lines += [*_doubt(answer, language), *_flags(answer, language)]
     for citation in answer.citations:
         place = where(citation.document, citation.start, citation.end, language)
         lines += ["", f"[{citation.marker}] {place}", _indented(citation.quote, language)]
         if citation.translation:
-            lines.append(f"    {word('translation', language)}: {citation.translation}")
+            lines.append(f"    {phrase('translation', language)}: {citation.translation}")
     for against in answer.disagreements:
         place = where(against.document, against.start, against.end, language)
-        lines += ["", word("against", language).format(against.marker, place)]
+        lines += ["", phrase("against", language).format(against.marker, place)]
         lines.append(_indented(against.quote, language))
     if not answer.answered:
         for hit in answer.passages[:NEAREST]:
@@ -156,10 +109,10 @@ def terminal(answer: Answer) -> str:
     return plain("\n".join(lines))
 
 
-def _doubt(answer: Answer) -> list[str]:
+def _doubt(answer: Answer, language: str) -> list[str]:
     if not answer.answered or answer.by_keywords or answer.confidence >= DOUBTFUL:
         return []
-    return [word("doubtful", answer.language).format(answer.confidence)]
+    return [phrase("doubtful", language).format(percent(answer.confidence, language))]
 
 
 def _marked(answer: Answer) -> str:
@@ -168,18 +121,16 @@ def _marked(answer: Answer) -> str:
     for claim in answer.claims:
         parts.append(answer.text[done : claim.end])
         if claim.support != SUPPORT[0]:
-            parts.append(f" ({word(claim.support, answer.language)})")
+            parts.append(f" ({phrase(claim.support, answer.language)})")
         done = claim.end
     return "".join([*parts, answer.text[done:]])
 
 
-def _flags(answer: Answer) -> list[str]:
+def _flags(answer: Answer, language: str) -> list[str]:
     """A line on each thing in the answer that no cited passage holds."""
-    marks = "".join(mark for pair in _QUOTES.values() for mark in pair) + '"«»'
+    quotes = "".join(mark for pair in _QUOTES.values() for mark in pair) + '"«»'
     return [
-        word("flag", answer.language).format(
-            flag.text.strip(marks), word(flag.kind, answer.language)
-        )
+        phrase("flag", language).format(flag.text.strip(quotes), phrase(flag.kind, language))
         for claim in answer.claims
         for flag in claim.flags
     ]
@@ -199,19 +150,138 @@ def plain(text: str) -> str:
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def conversation(turns: Sequence[Turn], language: str) -> str:
-    """The whole conversation as HTML; ``language`` is that of the interface."""
-    if not turns:
-        return f'<div class="talk"><p class="empty">{safe(word("empty", language))}</p></div>'
-    body = "".join(_turn(turn, number, language) for number, turn in enumerate(turns))
-    return f'<div class="talk" role="log" aria-live="polite">{body}</div>'
+def conversation(
+    turns: Sequence[Turn],
+    language: str,
+    *,
+    examples: Sequence[str] = (),
+    nearest: int = NEAREST,
+    rating: bool = False,
+) -> str:
+    """The whole conversation as HTML; ``language`` is that of the interface.
+
+    ``examples`` are offered while nothing has been asked; of a refusal, the ``nearest``
+    passages are shown; with ``rating`` an answer can be called right or wrong.
+    """
+    body = (
+        "".join(_turn(turn, language, nearest, rating) for turn in turns)
+        if turns
+        else _empty(examples, language)
+    )
+    name = safe(phrase("conversation", language))
+    return f'<div class="talk" tabindex="0" role="region" aria-label="{name}">{body}</div>'
 
 
-def documents(in_use: Iterable[Document], own: Collection[Document], language: str) -> str:
-    """The list of documents in use, the visitor's ``own`` ones named as such."""
-    note = f"<small>{safe(word('this visit', language))}</small>"
-    items = [_document(document, note if document in own else "") for document in in_use]
-    return f'<ul class="documents">{"".join(items)}</ul>'
+def masthead(llm: LanguageModel | None, language: str) -> str:
+    """The name, and what is running where."""
+    if llm is None:
+        place = safe(phrase("local", language))
+    else:
+        place = safe(phrase("model", language)).format(f"<b>{safe(llm.name)}</b>")
+    return (
+        f'<div class="masthead" lang="{safe(language)}"><h1>Beleg</h1>'
+        f'<p class="tagline">{safe(phrase("tagline", language))}</p>'
+        f'<p class="where">{place}</p>'
+        f'<span hidden id="drop-text">{safe(phrase("drop here", language))}</span></div>'
+    )
+
+
+def documents(
+    in_use: Sequence[Document], own: Collection[str], language: str, *, shared: bool = False
+) -> str:
+    """The list of documents in use; those whose ids are in ``own`` are this visit's only.
+
+    ``shared`` says that what is changed is changed for all.
+    """
+
+    def said(key: str) -> str:
+        return safe(phrase(key, language))
+
+    items = []
+    for document in islice(in_use, LISTED):
+        visible = "this visit" if document.id in own else "for all"
+        length = f"{count(len(document.text), language)} {phrase('characters', language)}"
+        what = safe(f"{document.source}, {length}")
+        data = f'data-document="{document.id}"'
+        title = safe(document.title)
+        items.append(
+            f'<li><div class="about"><b dir="auto">{title}</b><br/><span>{what}</span>'
+            f" <small>({said(visible)})</small></div>"
+            f'<button type="button" class="read" {data} aria-label="{said("read")}: {title}">'
+            f"{said('read')}</button>"
+            f'<button type="button" class="remove" {data} data-sure="{said("really")}"'
+            f' aria-label="{said("remove")}: {title}">{said("remove")}</button></li>'
+        )
+    more = len(in_use) - len(items)
+    rest = f"<p>{safe(phrase('more documents', language).format(more))}</p>" if more else ""
+    where_kept = said("kept for all" if shared else "kept here")
+    return (
+        f'<h2>{said("documents")}</h2><p class="soft">{where_kept}</p>'
+        f'<ul class="documents">{"".join(items)}</ul>{rest}'
+        f'<p class="soft">{said("drop")} {said("limits")}</p>'
+    )
+
+
+def adding(found: Adding, language: str) -> str:
+    """How far documents have been added, and what went wrong."""
+    done = ""
+    if found.reading:
+        done = f"{phrase('reading', language)} {found.reading} …"
+        if found.total > 1:
+            of = phrase("of", language).format(found.number, found.total)
+            done = f"{phrase('reading', language)} {found.reading} ({of}) …"
+    elif found.added:
+        names = ", ".join(document.source for document in found.added)
+        done = f"{phrase('added', language)} {names}"
+    return status(done, found.problems)
+
+
+def state(
+    encoder: str,
+    llm: LanguageModel | None,
+    turns: Sequence[Turn],
+    *,
+    on: bool,
+    place: str,
+    kept: str,
+    language: str,
+) -> str:
+    """What is running where: the encoder, the language model and how it last did, the files."""
+
+    def said(key: str) -> str:
+        return phrase(key, language)
+
+    model = said("no model")
+    if llm is not None:
+        how = said("model off")
+        if on:
+            how = said("model ready")
+            answers = [turn.answer for turn in turns if turn.answer is not None]
+            last = next((a for a in reversed(answers) if "llm" in a.trace), None)
+            if last is not None:
+                how = said("model failed" if last.mode == "extractive" else "model works")
+        model = f"{llm.name} ({how})"
+    rows = [
+        [said("encoder"), safe(f"{encoder} ({said('this computer')})")],
+        [said("language model"), safe(model)],
+        [said("kept"), safe(place or said("in memory"))],
+        [said("feedback"), safe(kept or said("no feedback"))],
+    ]
+    listed = "".join(f"<dt>{safe(name)}</dt><dd>{value}</dd>" for name, value in rows)
+    return f'<h2>{safe(said("running"))}</h2><dl class="running">{listed}</dl>'
+
+
+def described(document: Document, *, text: bool = False) -> dict[str, Any]:
+    """A document as ``beleg list --json`` has it."""
+    held: dict[str, Any] = {
+        "document": document.id,
+        "source": document.source,
+        "title": document.title,
+        "language": document.language,
+        "pages": len(document.pages) or None,
+        "characters": len(document.text),
+    }
+    return held | ({"text": document.text} if text else {})
 
 
 def status(done: str, problems: Iterable[str] = ()) -> str:
@@ -221,128 +291,299 @@ def status(done: str, problems: Iterable[str] = ()) -> str:
     return f'<div class="status" role="status">{"".join(lines)}</div>'
 
 
-def _turn(turn: Turn, number: int, language: str) -> str:
-    parts = [f'<p class="question" dir="auto">{safe(turn.question)}</p>']
+def markdown(turn: Turn) -> str:
+    """A question and its answer with numbered sources, to be pasted where Markdown is read.
+
+    Nothing of a document becomes a link, an image or markup there either.
+    """
+    answer = turn.answer
+    if answer is None:
+        return ""
+    text = "".join(
+        _unmarked(piece) if marker is None else f"[{marker}]" for piece, marker in _pieces(answer)
+    )
+    lines = [f"**{_unmarked(turn.question)}**", text]
+    for citation in answer.citations:
+        place = where(citation.document, citation.start, citation.end, answer.language)
+        left, right = _QUOTES.get(answer.language, _QUOTES["en"])
+        lines.append(
+            f"[{citation.marker}] {_unmarked(citation.title)} ({_unmarked(place)}) "
+            f"{left}{_unmarked(citation.quote)}{right}"
+        )
+    return "\n\n".join(lines) + "\n"
+
+
+def _unmarked(text: str) -> str:
+    """Text as one line of Markdown that shows just this text."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(plain(text).split()))
+
+
+def _empty(examples: Sequence[str], language: str) -> str:
+    buttons = "".join(
+        f'<li><button type="button" class="example" dir="auto">{safe(example)}</button></li>'
+        for example in examples
+    )
+    listed = f'<h2>{safe(phrase("examples", language))}</h2><ul class="examples">{buttons}</ul>'
+    return (
+        f'<div class="empty"><p>{safe(phrase("empty", language))}</p>'
+        f"<p>{safe(phrase('drop', language))}</p>{listed if examples else ''}</div>"
+    )
+
+
+def _turn(turn: Turn, language: str, nearest: int, rating: bool) -> str:
+    key = f"t{turn.number}"
+    parts = [f'<h2 class="question" dir="auto">{safe(turn.question)}</h2>']
+    done = ""
     if turn.answer is not None:
-        parts.append(_answer(turn.answer, f"t{number}"))
+        parts += _answer(turn.answer, key, language, nearest)
+        parts.append(_actions(turn, language, rating))
+        parts.append(why(turn.answer, language))
+        done = f' data-done data-say="{safe(_spoken(turn.answer, language))}"'
     elif turn.error:
         parts.append(f'<p class="error" role="alert">{safe(turn.error)}</p>')
     elif turn.partial:
         parts.append(f'<p class="text" dir="auto">{safe(turn.partial)}</p>')
     else:
-        parts.append(f'<p class="waiting">{safe(word("waiting", language))}</p>')
-    return f'<section class="turn">{"".join(parts)}</section>'
+        parts.append(f'<p class="waiting">{safe(phrase("waiting", language))}</p>')
+    if turn.waiting:
+        parts.append(f'<p class="waiting">{safe(turn.waiting)}</p>')
+    return f'<section class="turn" data-key="{key}"{done}>{"".join(parts)}</section>'
 
 
-def _answer(answer: Answer, key: str) -> str:
-    kind = "text" if answer.answered else "text refusal"
-    parts = [f'<p class="{kind}" dir="auto">{_linked(answer, key)}</p>']
+def _spoken(answer: Answer, language: str) -> str:
+    """What a screen reader is told when the answer is there."""
+    return f"{phrase('answer', language)}: {answer.text}"
+
+
+def _answer(answer: Answer, key: str, language: str, nearest: int) -> list[str]:
+    parts = []
     if answer.understood:
-        understood = word("understood", answer.language).format(answer.understood)
-        parts.insert(0, f'<p class="understood" dir="auto">{safe(understood)}</p>')
-    doubts = [*_doubt(answer), *_flags(answer)]
-    parts += [f'<p class="flag">{safe(line)}</p>' for line in doubts]
+        understood = phrase("understood", language).format(answer.understood)
+        parts.append(f'<p class="understood" dir="auto">{safe(understood)}</p>')
+    text = f'<p class="text" dir="auto">{_linked(answer, key, language)}</p>'
+    if answer.answered:
+        parts.append(text)
+        parts.append(_surely(answer, language))
+    else:
+        parts.append(_refusal(answer, text, key, language, nearest))
+    parts += [f'<p class="flag">{safe(line)}</p>' for line in _flags(answer, language)]
     if answer.notice:
         parts.append(f'<p class="notice">{safe(answer.notice)}</p>')
-    cited: dict[_Excerpt, list[Citation]] = {}
-    for citation in answer.citations:
-        excerpt = (citation.document, citation.passage_start, citation.passage_end)
-        cited.setdefault(excerpt, []).append(citation)
-    parts += [_passage(*excerpt, group, key, answer.language) for excerpt, group in cited.items()]
+    label = safe(phrase("translation", language))
+    parts += [
+        f'<p class="translation" dir="auto">{_cite(c, key, "", language)} {safe(c.translation)}'
+        f" <small>({label})</small></p>"
+        for c in answer.citations
+        if c.translation
+    ]
     for against in answer.disagreements:
-        place = where(against.document, against.start, against.end, answer.language)
-        told = word("against", answer.language).format(against.marker, place)
+        place = where(against.document, against.start, against.end, language)
+        told = phrase("against", language).format(against.marker, place)
         quote = f'<q lang="{safe(against.document.language)}">{safe(against.quote)}</q>'
         parts.append(f'<p class="flag" dir="auto">{safe(told)} {quote}</p>')
-    if not answer.answered and answer.passages:
-        for hit in answer.passages[:NEAREST]:
-            found = hit.passage
-            parts.append(_passage(found.document, found.start, found.end, [], key, answer.language))
-    return "".join(parts)
+    return parts
 
 
-def _linked(answer: Answer, key: str) -> str:
-    """The answer's text; ``[n]`` leads to citation n, unless a quote itself holds it."""
+def _refusal(answer: Answer, text: str, key: str, language: str, nearest: int) -> str:
+    """Plainly no answer: a box with its own heading, and what comes nearest."""
+    items = []
+    for mark in marks(answer, nearest):
+        start, end = mark.start, mark.end
+        excerpt = mark.document.text[start:end]
+        cut = len(excerpt) > EXCERPT
+        if cut:
+            excerpt = re.split(r"\s+\S*$", excerpt[:EXCERPT])[0]
+        items.append(
+            f'<li><a class="near" href="#source" data-mark="{mark.label}">'
+            f'<span class="label">{mark.label}</span> '
+            f"<span>{safe(where(mark.document, start, end, language))}</span></a>"
+            f'<blockquote dir="auto" lang="{safe(mark.document.language)}">{safe(excerpt)}'
+            f"{' …' if cut else ''}</blockquote></li>"
+        )
+    refused = safe(phrase("refused", language))
+    heading = f'<p class="refused"><span aria-hidden="true">∅</span> {refused}</p>'
+    nearby = ""
+    if items:
+        nearby = f"<h3>{safe(phrase('nearest', language))}</h3><ul>{''.join(items)}</ul>"
+    return f'<div class="refusal">{heading}{text}{nearby}</div>'
+
+
+def _surely(answer: Answer, language: str) -> str:
+    """The confidence in words."""
+    if answer.by_keywords:
+        return f'<p class="sure">{safe(phrase("keywords", language))}</p>'
+    doubt = _doubt(answer, language)
+    if doubt:
+        line = safe(doubt[0])
+        return f'<p class="sure doubt"><span aria-hidden="true">?</span> {line}</p>'
+    said = phrase("sure" if answer.confidence >= SURE else "likely", language)
+    chance = phrase("chance", language).format(percent(answer.confidence, language))
+    return f'<p class="sure">{safe(said)} <span>({safe(chance)})</span></p>'
+
+
+def _pieces(
+    answer: Answer, start: int = 0, end: int | None = None
+) -> Iterator[tuple[str, int | None]]:
+    """The answer's text from ``start`` to ``end``, cut at its markers: text, or marker and number.
+
+    What looks like a marker inside a quote is none.
+    """
+    end = len(answer.text) if end is None else end
     known = {citation.marker for citation in answer.citations}
     # In the answer's text a quote's line breaks may have become spaces.
     quotes = [r"\s+".join(map(re.escape, c.quote.split())) for c in answer.citations]
     pattern = re.compile("|".join([*sorted(filter(None, quotes), key=len)[::-1], _MARKER]))
-    links = [m for m in pattern.finditer(answer.text) if m[1] is not None and int(m[1]) in known]
+    for match in pattern.finditer(answer.text):
+        if match[1] is None or int(match[1]) not in known or not start <= match.start() < end:
+            continue
+        yield answer.text[start : match.start()], None
+        yield match[0], int(match[1])
+        start = match.end()
+    yield answer.text[start:end], None
+
+
+def _linked(answer: Answer, key: str, language: str) -> str:
+    """The answer's text with its citations, and after each sentence how well it is supported."""
+    cited = {citation.marker: citation for citation in answer.citations}
+    count = 0
 
     def linked(start: int, end: int) -> str:
+        nonlocal count
         parts = []
-        for match in links:
-            if not start <= match.start() < end:
-                continue
-            name = f"{word('citation', answer.language)} {match[1]}"
-            link = f'class="marker" href="#{key}c{match[1]}" aria-label="{safe(name)}"'
-            parts.append(safe(answer.text[start : match.start()]))
-            parts.append(f"<a {link}>[{match[1]}]</a>")
-            start = match.end()
-        return "".join([*parts, safe(answer.text[start:end])])
+        for piece, marker in _pieces(answer, start, end):
+            if marker is None:
+                parts.append(safe(piece))
+            else:
+                count += 1
+                if parts:
+                    parts[-1] = parts[-1].rstrip(" ")
+                parts.append(_cite(cited[marker], key, f"{key}q{count}", language))
+        return "".join(parts)
 
     parts, done = [], 0
     for claim in answer.claims:
-        if claim.support != SUPPORT[0]:
-            note = safe(f"({word(claim.support, answer.language)})")
-            inside = f"{linked(claim.start, claim.end)} <small>{note}</small>"
-            parts.append(linked(done, claim.start))
-            parts.append(f'<span class="{claim.support}">{inside}</span>')
-            done = claim.end
+        parts.append(linked(done, claim.start))
+        inside = linked(claim.start, claim.end)
+        parts.append(f'<span class="{claim.support}">{inside}{_support(claim, language)}</span>')
+        done = claim.end
     return "".join([*parts, linked(done, len(answer.text))])
 
 
-def _passage(
-    document: Document, start: int, end: int, cited: list[Citation], key: str, language: str
-) -> str:
-    """A passage under its source, each quote in it marked and numbered."""
-    body = "".join(
-        _segment(document.text[left:right], inside, first, key)
-        for left, right, inside, first in _segments(start, end, cited)
+def _support(claim: Claim, language: str) -> str:
+    """A sign for the eye and words for all, after a sentence."""
+    words = safe(phrase(claim.support, language))
+    if claim.support == SUPPORT[0]:
+        said = f'<span class="hidden"> ({words})</span>'
+        return (
+            f'<span class="support" title="{words}"><span aria-hidden="true">✓</span>{said}</span>'
+        )
+    sign = "~" if claim.support == SUPPORT[1] else "✗"
+    return f' <small class="support"><span aria-hidden="true">{sign}</span> ({words})</small>'
+
+
+def _cite(citation: Citation, key: str, tip: str, language: str) -> str:
+    """A citation's number; it leads to the source, and shows the quote when it is pointed at."""
+    marker = citation.marker
+    name = safe(f"{phrase('citation', language)} {marker}")
+    described = f' aria-describedby="{tip}"' if tip else ""
+    link = (
+        f'<a class="marker" href="#source" data-mark="{marker}" aria-label="{name}"{described}>'
+        f"{marker}</a>"
     )
-    numbers = "".join(f"[{citation.marker}]" for citation in cited)
-    spans = [(citation.start, citation.end) for citation in cited] or [(start, end)]
-    place = where(document, min(spans)[0], max(right for _, right in spans), language)
+    if not tip:
+        return link
+    place = safe(where(citation.document, citation.start, citation.end, language))
     return (
-        '<figure class="passage"><figcaption>'
-        f"<b>{numbers} {safe(document.title)}</b> <span>{safe(place)}</span></figcaption>"
-        f'<blockquote dir="auto" lang="{safe(document.language)}">{body}</blockquote>'
-        f"{_translations(cited, language)}</figure>"
+        f'{link}<span class="tip" role="tooltip" id="{tip}"><q dir="auto" '
+        f'lang="{safe(citation.document.language)}">{safe(citation.quote)}</q>'
+        f" <small>{place}</small></span>"
     )
 
 
-def _translations(cited: list[Citation], language: str) -> str:
-    label = word("translation", language)
-    told = [
-        f"<p>[{c.marker}] {safe(c.translation)} <small>({safe(label)})</small></p>"
-        for c in cited
-        if c.translation
+def _actions(turn: Turn, language: str, rating: bool) -> str:
+    assert turn.answer is not None
+
+    def said(key: str) -> str:
+        return safe(phrase(key, language))
+
+    parts = [
+        f'<button type="button" class="copy" data-copy="{safe(markdown(turn))}"'
+        f' data-copied="{said("copied")}">{said("copy")}</button>'
     ]
-    return "".join(told)
+    if turn.rated:
+        parts.append(f'<span class="rated">{safe(turn.rated)}</span>')
+    elif rating:
+        parts.append(
+            f'<span class="rate" role="group" aria-label="{said("rate")}">'
+            f'<button type="button" data-rate="right">{said("right")}</button>'
+            '<button type="button" data-rate="wrong" aria-expanded="false">'
+            f"{said('wrong')}</button></span>"
+        )
+    bar = f'<div class="actions">{"".join(parts)}</div>'
+    if turn.rated or not rating:
+        return bar
+    problem = f'<p class="error" role="alert">{safe(turn.problem)}</p>' if turn.problem else ""
+    not_said = (
+        f'<button type="button" data-rate="not said">{said("not said")}</button>'
+        if turn.answer.answered
+        else ""
+    )
+    hidden = "" if turn.problem else " hidden"
+    return (
+        f'{bar}<div class="mend"{hidden}><label>{said("mend")}'
+        f'<input type="text" autocomplete="off" maxlength="2000"/></label>{problem}'
+        f'<button type="button" data-rate="words">{said("save")}</button>{not_said}</div>'
+    )
 
 
-def _segments(
-    start: int, end: int, cited: list[Citation]
-) -> Iterator[tuple[int, int, bool, list[Citation]]]:
-    """Cut ``[start, end)`` where quotes begin or end, for quotes may overlap.
+def why(answer: Answer, language: str) -> str:
+    """How the answer came about, folded away: the ranking by channel, the sentences, the times."""
+    told = answer.trace
+    if not told:
+        return ""
 
-    Yields each piece, whether a quote covers it, and the citations that begin with it.
-    """
-    cuts = sorted({start, end, *(edge for c in cited for edge in (c.start, c.end))})
-    for left, right in pairwise(cuts):
-        inside = any(c.start <= left and right <= c.end for c in cited)
-        yield left, right, inside, [c for c in cited if c.start == left]
+    def said(key: str) -> str:
+        return phrase(key, language)
+
+    channels = list(dict.fromkeys(name for hit in told["hits"] for name in hit["ranks"]))
+    ranking = [
+        [
+            f"{number}. {hit['source']} {hit['start']}–{hit['end']}",
+            f"{hit['score']:.3f}",
+            *(hit["ranks"].get(name, "–") for name in channels),
+        ]
+        for number, hit in enumerate(told["hits"], 1)
+    ]
+    header = [said("passage"), said("score"), *map(_channel(language), channels)]
+    kinds = ["", *(len(header) - 1) * ["number"]]
+    parts = [f"<p>{safe(said('searched'))}: <i>{safe(told['question'])}</i></p>"]
+    if ranking:
+        parts.append(table(header, kinds, ranking, said("ranked")))
+    if told["sentences"]:
+        rows = [
+            [
+                f"{found['source']} {found['start']}–{found['end']}",
+                percent(found["chance"], language),
+                safe(", ".join(f"{name} {value:+.2f}" for name, value in found["reasons"].items())),
+            ]
+            for found in told["sentences"]
+        ]
+        heads = [said("sentence place"), said("chance short"), said("reasons")]
+        parts.append(table(heads, ["", "number", ""], rows, said("chosen")))
+    enough = said("enough" if told["answers"] else "not enough")
+    chance = said("chance").format(percent(told["confidence"], language))
+    parts.append(f"<p>{safe(f'{enough} ({chance}).')}</p>")
+    if "llm" in told:
+        held = ", ".join(f"{key} {value}" for key, value in told["llm"].items() if value != "")
+        parts.append(f"<p>{safe(said('language model'))}: {safe(held)}</p>")
+    took = ", ".join(f"{stage} {value:.3f}" for stage, value in answer.seconds.items())
+    parts.append(f"<p>{safe(said('seconds'))}: {safe(took)}</p>")
+    return f'<details class="why"><summary>{safe(said("why"))}</summary>{"".join(parts)}</details>'
 
 
-def _segment(text: str, inside: bool, first: list[Citation], key: str) -> str:
-    if not inside:
-        return safe(text)
-    anchors = "".join(f'<sup id="{key}c{c.marker}">{c.marker}</sup>' for c in first)
-    return f"{anchors}<mark>{safe(text)}</mark>"
-
-
-def _document(document: Document, note: str) -> str:
-    return f"<li><b>{safe(document.title)}</b> <span>{safe(document.source)}</span> {note}</li>"
+def _channel(language: str) -> Callable[[str], str]:
+    known = ("dense", "sentence", "lexical")
+    return lambda name: phrase(name, language) if name in known else name
 
 
 def _indented(quote: str, language: str) -> str:

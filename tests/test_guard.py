@@ -1,0 +1,198 @@
+"""What reaches the chat from outside: foreign pages, hostile names, and too much of anything."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from contextlib import suppress
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from ui import guard
+
+pytest.importorskip("gradio")
+
+BOUNDARY = "beleg"
+UPLOAD = "/gradio_api/upload"
+MIB = 1 << 20
+
+
+def part(name: bytes, data: bytes) -> bytes:
+    head = b'Content-Disposition: form-data; name="files"; filename="%s"\r\n\r\n' % name
+    return b"--beleg\r\n" + head + data + b"\r\n"
+
+
+def post(address: str, body: Any, **headers: str) -> tuple[int, str]:
+    """Status and words of an upload; ``body`` may be an iterator, which is sent in chunks."""
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=60)
+    held = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"} | {
+        name.replace("_", "-"): value for name, value in headers.items()
+    }
+    with suppress(BrokenPipeError, ConnectionResetError):  # refused before all is sent
+        connection.request("POST", UPLOAD, body=body, headers=held)
+    try:
+        reply = connection.getresponse()
+        return reply.status, reply.read().decode("utf-8", "replace")
+    except (TimeoutError, ConnectionError):
+        return 0, ""
+    finally:
+        connection.close()
+
+
+def size(folder: Path) -> int:
+    return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def hostile_names() -> Iterator[bytes]:
+    pieces = [
+        b"../../etc/passwd", b"..\\..\\windows\\x", b"/etc/cron.d/x", b"C:\\x", b"a\0b.txt", b"",
+        b".",
+        b"..", b"~/.ssh/id", b"-rf", b"|id", b"`id`", b"$(id)", b"<svg onload=alert(1)>.txt",
+        b"%2e%2e%2f", b"\xff\xfe.txt", b"a" * 300, "\u202ecod.txt".encode(), b"CON.txt", b"x.txt ",
+    ]  # fmt: skip
+    for first, second in itertools.product(pieces, [b"", b".txt", b"/x.txt", b"\\..\\x.md"]):
+        yield first + second
+    for number in range(32):
+        yield bytes([number]) + b"x.txt"
+    for number in range(128, 256):
+        yield b"x" + bytes([number]) + b"/../" + bytes([number]) + b".txt"
+
+
+def test_hostile_names_stay_in_their_folder(address: str, uploads: Path) -> None:
+    names = list(hostile_names())
+    assert len(names) >= 200
+    before = set(uploads.parent.iterdir()), set(uploads.iterdir())
+    (folder,) = uploads.glob("beleg-*")
+    for name in names:
+        status, _ = post(address, part(name, b"hello") + b"--beleg--\r\n")
+        assert status in (200, 400, 413), name  # 413: what follows a line's end is no name
+    assert (set(uploads.parent.iterdir()), set(uploads.iterdir())) == before
+    for path in folder.rglob("*"):
+        assert path.resolve().is_relative_to(folder.resolve())
+        assert not path.is_symlink()
+    assert size(folder) < 200 * len(names)
+
+
+@pytest.mark.parametrize(("over", "status"), [(0, 200), (1, 413)])
+def test_one_byte_too_many_is_refused(address: str, uploads: Path, over: int, status: int) -> None:
+    data = b"x" * (guard.UPLOAD + over)
+    found, words = post(address, part(b"big.txt", data) + b"--beleg--\r\n")
+    assert found == status
+    assert ("maximum allowed size" in words) == bool(over)
+    assert size(uploads) < 2 * guard.UPLOAD
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_endless_stream_is_cut_off(address: str, uploads: Path, several: bool) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        if not several:
+            yield part(b"endless.txt", b"")[:-2]
+        while sent < 10_000 * MIB:
+            yield part(b"one.txt", b"y" * MIB) if several else b"y" * MIB
+            sent += MIB
+            assert size(uploads) < 2 * guard.UPLOAD + guard.REQUEST
+
+    before = size(uploads)
+    status, _ = post(address, endless())
+    assert status in (0, 413)  # 0: the connection was closed while it was still sending
+    assert sent < guard.REQUEST + 64 * MIB
+    assert size(uploads) <= before
+
+
+def test_a_length_that_is_too_large_is_refused_in_words(address: str) -> None:
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=30)
+    for path, limit in ((UPLOAD, guard.REQUEST), ("/gradio_api/queue/join", guard.BODY)):
+        connection.putrequest("POST", path)
+        connection.putheader("Content-Length", str(10_000_000_000))
+        connection.endheaders()
+        reply = connection.getresponse()
+        assert reply.status == 413
+        assert f"{limit // 1_000_000} MB" in reply.read().decode()
+        connection.close()
+
+
+BROKEN = [
+    b"",
+    b"--beleg",
+    b"nonsense",
+    b"--beleg\r\nContent-Disposition: form-data\r\n\r\nx\r\n--beleg--\r\n",
+    part(b"cut.txt", b"x" * 1000)[:-300],
+    b"--beleg\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("body", BROKEN)
+def test_a_broken_body_is_refused_and_leaves_nothing(
+    address: str, uploads: Path, body: bytes
+) -> None:
+    before = size(uploads)
+    status, words = post(address, body)
+    assert status in (200, 400, 413, 422), words
+    assert "Traceback" not in words
+    # Of a file that was cut off, Gradio takes what came.
+    assert size(uploads) - before <= (len(body) if status == 200 else 0)
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://evil.example", 403), ("null", 403), ("http://[", 403), (None, 200), ("self", 200)],
+)
+def test_other_pages_may_not_post(address: str, origin: str | None, status: int) -> None:
+    headers = {}
+    if origin is not None:
+        headers["Origin"] = address.rstrip("/") if origin == "self" else origin
+    found, _ = post(address, part(b"a.txt", b"hello") + b"--beleg--\r\n", **headers)
+    assert found == status
+
+
+def test_without_room_uploads_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "held").mkdir()
+    (tmp_path / "held" / "a").write_bytes(b"x" * 11)
+    monkeypatch.setattr(guard, "REQUEST", 10)
+    assert _ask(tmp_path, UPLOAD) == 200
+    monkeypatch.setattr(guard, "DISK", 20)
+    assert _ask(tmp_path, UPLOAD) == 507
+    assert _ask(tmp_path, "/other") == 200
+
+
+def test_what_broke_off_is_swept_away(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = tmp_path / "whole" / "a.txt"
+    for path in (whole, tmp_path / "tmpleft"):
+        path.write_text("x", "utf-8")
+    _ask(tmp_path, "/other")
+    assert len(list(tmp_path.iterdir())) == 2
+    _ask(tmp_path, UPLOAD)
+    assert whole.exists()
+    assert not (tmp_path / "tmpleft").exists()
+
+
+def _ask(folder: Path, path: str) -> int:
+    """The status of a POST to an application behind the guard that answers 200."""
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+    asyncio.run(guard.Guard(app, str(folder))(scope, receive, send))
+    names = dict(sent[0]["headers"])
+    assert b"default-src 'self'" in names[b"content-security-policy"]
+    status: int = sent[0]["status"]
+    return status

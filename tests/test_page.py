@@ -1,0 +1,368 @@
+"""A whole visit in a real browser: by keyboard, in both languages, light and dark, narrow and
+wide, in terms of axe-core, and with nothing but hostile texts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, command, environment
+from tests.llm_server import Reply, serving
+from tests.test_app import ENGLISH, PATIENCE_MS, RECIPE, Visit
+from tests.test_llm import as_json, number
+
+playwright = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", exc_type=ImportError)
+
+SHOTS = os.environ.get("BELEG_SHOTS")
+"""A folder for screenshots, to be looked at."""
+WORDS = {
+    "en-GB": ("Ask", "Documents", "Evaluate", "Settings", "Right", "Kept as"),
+    "de-DE": ("Fragen", "Dokumente", "Prüfen", "Einstellungen", "Richtig", "Als"),
+}
+
+
+def accessible(page: Any) -> list[str]:
+    """What axe-core finds that is serious or critical."""
+    found = axe.Axe().run(page).response
+    assert len(found["passes"]) > 15  # it has run
+    return [
+        f"{violation['id']}: {[node['target'] for node in violation['nodes']]}"
+        for violation in found["violations"]
+        if violation["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("language", list(WORDS))
+def test_a_visit_from_drop_to_verdict(
+    browser: Any, address: str, tmp_path: Path, language: str, scheme: str, width: int
+) -> None:
+    ask, documents, evaluate, settings, right, kept = WORDS[language]
+    context = browser.new_context(
+        locale=language,
+        color_scheme=scheme,
+        viewport={"width": width, "height": 850},
+        bypass_csp=True,  # axe is put into the page; foreign requests are looked for below
+    )
+    visit = Visit(browser, address, context=context)
+    page = visit.page
+
+    def look(name: str) -> None:
+        assert accessible(page) == [], name
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        if SHOTS:
+            page.screenshot(path=f"{SHOTS}/{name}-{language[:2]}-{scheme}-{width}.png")
+
+    page.get_by_role("button", name=ask, exact=True).wait_for()
+    assert page.evaluate("document.documentElement.lang") == language[:2]
+    look("start")
+
+    # A newcomer's three actions: drop, type, Enter.
+    recipe = tmp_path / "rezept.txt"
+    recipe.write_text(RECIPE, "utf-8")
+    page.evaluate(
+        """text => {
+          const data = new DataTransfer();
+          data.items.add(new File([text], 'rezept.txt', {type: 'text/plain'}));
+          const how = {bubbles: true, cancelable: true, dataTransfer: data};
+          for (const kind of ['dragenter', 'dragover', 'drop'])
+            document.body.dispatchEvent(new DragEvent(kind, how));
+        }""",
+        RECIPE,
+    )
+    visit.added("rezept.txt")
+    visit.ask("How long do potatoes have to boil for the salad?")
+    visit.answered()
+    marker = page.locator(".turn .marker").first
+    marker.click()
+    mark = page.locator("#source mark.now").first
+    playwright.expect(mark).to_be_in_viewport()
+    assert "zwanzig Minuten" in mark.inner_text()
+    look("cited")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name=right, exact=True).click()
+    playwright.expect(page.locator(".turn .rated")).to_contain_text(kept)
+
+    visit.ask("Who won the 2014 World Cup final?")
+    visit.answered(2)
+    page.locator(".turn:nth-child(2) .why summary").click()
+    assert page.locator(".turn:nth-child(2) .refusal").count() == 1
+    look("refused")
+
+    for name in (documents, evaluate, settings):
+        page.get_by_role("tab", name=name, exact=True).click()
+        page.get_by_role("tabpanel").get_by_role(
+            "button"
+        ).first.wait_for() if name != settings else None
+        look(name)
+    assert visit.faults == []
+    context.close()
+
+
+def test_verdicts_are_kept(browser: Any, address: str, feedback: Path) -> None:
+    visit = Visit(browser, address)
+    visit.ask(ENGLISH)
+    visit.answered()
+    visit.page.get_by_role("button", name="Wrong", exact=True).click()
+    box = visit.page.locator(".mend input")
+    box.fill("words of no document")
+    box.press("Enter")
+    visit.page.locator(".mend .error").wait_for()
+    visit.page.fill(".mend input", "Anatoli Antonow")
+    visit.page.get_by_role("button", name="Keep", exact=True).click()
+    visit.page.locator(".rated").wait_for()
+    line = json.loads(feedback.read_text("utf-8").splitlines()[-1])
+    assert line["question"] == ENGLISH
+    assert (line["answers"], line["document"]) == (["Anatoli Antonow"], "gipfel.de.txt")
+    assert visit.faults == []
+    visit.page.context.close()
+
+
+def test_a_citation_shows_its_quote_and_copies(browser: Any, address: str) -> None:
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    visit = Visit(browser, address, context=context)
+    visit.ask(ENGLISH)
+    visit.answered()
+    marker, tip = visit.page.locator(".marker").first, visit.page.locator(".tip").first
+    assert not tip.is_visible()
+    marker.hover()
+    playwright.expect(tip).to_be_visible()
+    assert "Antonow" in tip.inner_text()
+    visit.page.keyboard.press("Escape")
+    playwright.expect(tip).to_be_hidden()
+    visit.page.get_by_role("button", name="Copy with citations").click()
+    visit.page.get_by_role("button", name="Copied").wait_for()
+    copied = visit.page.evaluate("navigator.clipboard.readText()")
+    assert re.search(r"Antonow zu Konsultationen aus Washington zurück\. ?\[1\]", copied)
+    assert "gipfel.de.txt" in copied
+    assert visit.faults == []
+    context.close()
+
+
+def test_all_of_it_by_keyboard(browser: Any, address: str) -> None:
+    visit = Visit(browser, address)
+    page = visit.page
+    focused = "document.activeElement"
+    page.wait_for_function(f"{focused}.tagName === 'TEXTAREA'")  # the question is there to type
+    page.keyboard.type(ENGLISH)
+    page.keyboard.press("Enter")
+    visit.answered()
+
+    def reach(selector: str, key: str = "Tab") -> None:
+        for _ in range(60):
+            if page.evaluate(f"{focused}.matches({json.dumps(selector)})"):
+                outline = page.evaluate(f"getComputedStyle({focused}).outlineStyle")
+                assert outline != "none", selector
+                return
+            page.keyboard.press(key)
+        pytest.fail(f"{selector} cannot be reached by {key}")
+
+    reach(".marker", "Shift+Tab")
+    playwright.expect(page.locator(".tip").first).to_be_visible()
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"{focused}.matches('#source mark.now')")
+    page.keyboard.press("Escape")
+    page.wait_for_function(f"{focused}.matches('.marker')")
+    reach(".copy")
+    reach(".why summary")
+    page.keyboard.press("Enter")
+    page.locator(".why[open]").wait_for()
+    reach("#source [data-step='1']")
+    page.keyboard.press("Enter")
+    reach(".page-text")
+    reach("#page-ask-button", "Shift+Tab")
+    reach("#page-documents-button", "Tab")
+    page.keyboard.press("Enter")
+    reach("#documents .remove")
+    page.keyboard.press("Enter")
+    assert page.evaluate(f"{focused}.textContent") == "Really remove?"
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#documents li")).to_have_count(0)
+    assert visit.faults == []
+    page.context.close()
+
+
+def test_text_is_pasted_and_settings_change_the_page(browser: Any, address: str) -> None:
+    visit = Visit(browser, address)
+    page = visit.page
+    page.click("#page-documents-button")
+    page.fill("#paste-title input, #paste-title textarea", "Mein <b>Rezept</b>")
+    page.fill("#paste textarea", RECIPE)
+    page.click("#button-paste-add")
+    playwright.expect(page.locator("#documents li")).to_have_count(2, timeout=PATIENCE_MS)
+    assert "Mein <b>Rezept</b>" in page.inner_text("#documents")
+    page.locator("#documents .read").last.click()
+    playwright.expect(page.locator("#source h2")).to_have_text("Mein <b>Rezept</b>")
+    page.click("#page-settings-button")
+    page.get_by_label("Deutsch").check()
+    page.get_by_role("tab", name="Fragen", exact=True).wait_for()
+    page.wait_for_function("document.documentElement.lang === 'de'")
+    page.locator("#nearest input[type=number]").fill("2")
+    page.locator("#nearest input[type=number]").press("Tab")
+    page.click("#page-ask-button")
+    visit.ask("Who won the 2014 World Cup final?")
+    visit.answered()
+    playwright.expect(page.locator(".refusal li")).to_have_count(2)
+    assert "Keine Antwort gefunden" in page.inner_text(".refusal")
+    assert visit.faults == []
+    page.context.close()
+
+
+def test_test_questions_are_asked_and_a_failure_opens(
+    browser: Any, address: str, tmp_path: Path
+) -> None:
+    questions = tmp_path / "q.jsonl"
+    rows = [
+        {"id": "1", "question": ENGLISH, "answers": ["Putin"]},
+        {"id": "2", "question": "Who won the 2014 World Cup final?", "answers": ["14. April 2021"]},
+    ]
+    questions.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    visit = Visit(browser, address)
+    page = visit.page
+    page.click("#page-evaluate-button")
+    page.set_input_files(".leaf input[type=file]", questions)
+    page.locator("#trial .report").wait_for(timeout=PATIENCE_MS)
+    report = page.frame_locator("#trial .report").locator("h1")
+    playwright.expect(report).to_contain_text("How good")
+    page.locator("#trial a.open").last.click()
+    page.locator("#source mark.now").first.wait_for()
+    assert "14. April 2021" in page.locator("#source mark.near").all_inner_texts()[0]
+    assert visit.faults == []
+    page.context.close()
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Iterator[str]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.hostile_page"],
+        cwd=ROOT,
+        env=environment(TMPDIR=str(tmp_path)),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def test_500_hostile_texts_are_only_text(browser: Any, hostile: str) -> None:
+    from tests.hostile_page import PAYLOADS
+    from tests.test_render import ALLOWED, ATTRIBUTES
+
+    assert len(PAYLOADS) >= 500
+    visit = Visit(browser, hostile)
+    page = visit.page
+    page.on("frameattached", lambda frame: visit.faults.append(f"frame {frame.url}"))
+
+    def only_ours(*selectors: str) -> None:
+        for selector in selectors:
+            held = page.evaluate(
+                """selector => [...document.querySelectorAll(selector + ' *')].map(
+                  e => [e.tagName.toLowerCase(), ...[...e.attributes].map(a => a.name)])""",
+                selector,
+            )
+            assert {tag for tag, *_ in held} <= ALLOWED, selector
+            names = {name for _, *names in held for name in names}
+            assert {name for name in names if not name.startswith("data-")} <= ATTRIBUTES, selector
+        assert page.evaluate("window.owned") is None
+        assert page.title() == "Beleg"
+
+    only_ours("#talk .talk", "#source .source")
+    visit.ask("<img src=x onerror=alert(1)>")
+    page.locator(".turn").nth(2 * len(PAYLOADS) - 1).wait_for(timeout=PATIENCE_MS)
+    only_ours("#talk .talk", "#source .source")
+    for turn in range(1, 2 * len(PAYLOADS), 120):
+        link = page.locator(f".turn:nth-child({turn}) [data-mark]").first
+        link.dispatch_event("click")
+        page.locator(f"#source [data-key=t{turn}] mark.now").first.wait_for()
+        only_ours("#source .source")
+    page.click("#page-documents-button")
+    page.locator("#documents li").nth(100).wait_for()
+    only_ours("#documents .documents")
+    page.wait_for_timeout(500)
+    assert visit.faults == []
+    page.context.close()
+
+
+@pytest.fixture
+def with_model(tmp_path: Path) -> Iterator[str]:
+    """The chat with a language model that says one true and two untrue sentences."""
+
+    def say(request: dict[str, Any]) -> Reply:
+        if "Translate" in request["messages"][0]["content"]:
+            texts = json.loads(request["messages"][1]["content"])
+            new = ["<i>Moscow</i> called him back."] * len(texts)
+            return Reply(json.dumps({"translations": new}))
+        place = number(request, "Antonow")
+        true = "Moscow recalled its ambassador Anatoly Antonov from Washington for consultations."
+        return Reply(
+            as_json(
+                (true, [place]),
+                ("It cost 40 million dollars.", [place]),
+                ("He said “I will never come back”.", [place]),
+            )
+        )
+
+    with serving() as server:
+        server.say = say
+        model = ["--llm", "openai:tiny", "--llm-url", server.address]
+        with subprocess.Popen(
+            command("chat", *model, "--feedback", tmp_path / "feedback.jsonl"),
+            cwd=ROOT,
+            env=environment(TMPDIR=str(tmp_path), OPENAI_API_KEY="x"),
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        ) as process:
+            assert process.stdout is not None
+            try:
+                yield process.stdout.readline().split()[3]
+            finally:
+                process.terminate()
+
+
+def test_a_language_models_sentences_are_marked_translated_and_dropped(
+    browser: Any, with_model: str
+) -> None:
+    context = browser.new_context(bypass_csp=True)
+    visit = Visit(browser, with_model, context=context)
+    page = visit.page
+    assert "sent to openai:tiny" in page.inner_text("#masthead")
+    page.click("#page-settings-button")
+    page.get_by_label("Have it translate").check()
+    page.click("#page-ask-button")
+    visit.ask(ENGLISH)
+    text = visit.answered()
+    assert "✗ (not supported by what it cites)" in text
+    assert "a number that stands in no cited passage" in text
+    assert "a quotation that stands in no cited passage" in text
+    assert "<i>Moscow</i> called him back. (machine translation)" in text
+    assert page.locator(".turn .text .marker").count() == 3
+    assert accessible(page) == []
+    if SHOTS:
+        page.screenshot(path=f"{SHOTS}/model.png")
+    page.click("#page-settings-button")
+    assert "answered the last question" in page.inner_text("#state")
+    page.get_by_label("Strict").check()
+    page.click("#page-ask-button")
+    visit.ask(ENGLISH)
+    assert "never come back" not in visit.answered(2)
+    page.click("#page-settings-button")
+    page.get_by_label("The language model answers").uncheck()
+    page.click("#page-ask-button")
+    playwright.expect(page.locator("#masthead")).to_contain_text("nothing leaves this computer")
+    visit.ask(ENGLISH)
+    assert "Moskau rief daraufhin" in visit.answered(3)
+    assert visit.faults == []
+    context.close()

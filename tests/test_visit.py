@@ -1,0 +1,245 @@
+"""What a visitor does, without a browser: documents, settings, verdicts, test questions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from index.errors import InputError
+from index.store import PassageIndex
+from index.types import Document
+from rag.chatbot import Chatbot
+from rag.questions import check_answers, read_questions
+from tests.tiny import TinyEncoder
+from ui.render import Adding
+from ui.visit import House, Visit, pasted
+
+START = Document("Der Tresor steht im Keller. Er ist grün.", "start.txt", "Start", "de")
+OWN = Document("Die Kartoffeln kochen zwanzig Minuten.", "own.txt", "Own", "de")
+
+
+class Encoder(TinyEncoder):
+    """With what a report wants to know."""
+
+    fingerprint = "tiny"
+
+
+def reading(*documents: Document) -> list[tuple[str, Callable[[], Document]]]:
+    return [(document.source, lambda document=document: document) for document in documents]
+
+
+def last(steps: object) -> Adding:
+    *_, found = steps  # type: ignore[misc]
+    assert isinstance(found, Adding)
+    return found
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    index = PassageIndex(encoder=Encoder())
+    index.add(START)
+    return House(Chatbot(index), feedback=tmp_path / "kept" / "feedback.jsonl")
+
+
+def sources(house: House, visit: Visit) -> list[str]:
+    return [document.source for document in house.documents(visit)]
+
+
+def test_what_a_visitor_adds_and_removes_no_other_sees(house: House) -> None:
+    visit, other = Visit(language="en"), Visit(language="en")
+    found = last(house.add(visit, reading(OWN)))
+    assert [document.source for document in found.added] == ["own.txt"]
+    assert sources(house, visit) == ["start.txt", "own.txt"]
+    assert house.own(visit) == {OWN.id}
+    assert house.find(visit, OWN.id) == OWN
+    assert house.remove(visit, START.id) == ["start.txt"]
+    assert sources(house, visit) == ["own.txt"]
+    assert sources(house, other) == ["start.txt"]
+    assert house.find(other, OWN.id) is None
+    with pytest.raises(InputError):
+        house.remove(other, OWN.id)
+
+
+def test_an_index_on_disk_is_everybodys(tmp_path: Path) -> None:
+    index = PassageIndex(tmp_path / "index", encoder=Encoder())
+    index.add(START)
+    house = House(Chatbot(index))
+    visit, other = Visit(language="en"), Visit(language="en")
+    last(house.add(visit, reading(OWN)))
+    assert sources(house, other) == ["start.txt", "own.txt"]
+    house.remove(other, "start.txt")
+    assert sources(house, visit) == ["own.txt"]
+    assert PassageIndex(tmp_path / "index", encoder=Encoder()).documents[0] == OWN
+
+
+def test_what_cannot_be_read_is_told_and_the_rest_is_added(house: House) -> None:
+    def broken() -> Document:
+        raise InputError("broken.pdf is damaged")
+
+    def bug() -> Document:
+        raise ZeroDivisionError
+
+    visit = Visit(language="en")
+    given = [("broken.pdf", broken), *reading(OWN), ("bug.txt", bug)]
+    steps = list(house.add(visit, given))
+    assert [(step.reading, step.number, step.total) for step in steps[:-1]] == [
+        ("broken.pdf", 1, 3), ("own.txt", 2, 3), ("bug.txt", 3, 3),
+    ]  # fmt: skip
+    assert steps[-1].added == (OWN,)
+    assert steps[-1].problems[0] == "broken.pdf is damaged"
+    assert "bug.txt" in steps[-1].problems[1]
+    assert "ZeroDivisionError" in steps[-1].problems[1]
+
+
+@pytest.mark.parametrize("after", ["before reading", "while reading"])
+def test_after_cancel_nothing_more_is_added(house: House, after: str) -> None:
+    visit = Visit(language="en")
+
+    def slow() -> Document:
+        visit.stopped = after == "while reading"
+        return OWN
+
+    third = Document("Noch ein Text.", "third.txt", "Third", "de")
+    steps = house.add(visit, [("own.txt", slow), *reading(third)])
+    next(steps)
+    visit.stopped = after == "before reading"
+    found = last(steps)
+    assert found.added == ()
+    assert "Cancelled" in found.problems[0]
+    assert sources(house, visit) == ["start.txt"]
+
+
+def test_a_visit_has_room_for_so_much(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ui.visit.DOCUMENTS", 1)
+    visit = Visit(language="de")
+    other = Document("Ein anderer Text.", "other.txt", "Other", "de")
+    found = last(house.add(visit, reading(OWN, other)))
+    assert found.added == (OWN,)
+    assert "kein Platz" in found.problems[0]
+    again = Document("Die Kartoffeln kochen lange.", "own.txt", "Own", "de")
+    assert last(house.add(visit, reading(again))).added == (again,)  # it takes the old one's place
+
+
+def test_pasted_text_is_a_document() -> None:
+    named = pasted(
+        "Ein\u00a0Text,\r\nder deutsch ist und nicht englisch. \ud800", " Mein\nTitel ", ()
+    )
+    assert (named.source, named.title, named.language) == ("Mein Titel", "Mein Titel", "de")
+    assert named.text == "Ein Text,\nder deutsch ist und nicht englisch. ?"
+    assert pasted("Text.", "", ["Text 1", "Text 3"]).source == "Text 2"
+    with pytest.raises(InputError):
+        pasted(" \u200b\n", "x", ())
+
+
+def test_settings_are_one_visitors(house: House) -> None:
+    visit = Visit(strict=True, follow_ups=False)
+    assert (house.bot(visit).strict, house.bot(visit).follow_ups) == (True, False)
+    assert (house.bot(Visit()).strict, house.bot(Visit()).follow_ups) == (False, True)
+    assert house.start.strict is False
+
+
+def test_a_turn_keeps_its_number_and_old_ones_go(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.visit.TURNS", 2)
+    visit = Visit(language="en")
+    for _ in range(3):
+        *_, turn = house.ask(visit, "Wo steht der Tresor?")
+    assert turn.answer is not None
+    assert [held.number for held in visit.turns] == [2, 3]
+    assert visit.turn("t3") == turn
+    assert visit.turn("t1") is None
+    assert visit.marks("t1") == visit.marks("nonsense") == []
+
+
+def test_an_error_is_the_turns(house: House) -> None:
+    visit = Visit(language="en")
+    *_, turn = house.ask(visit, "?" * 100_000)
+    assert turn.answer is None
+    assert turn.error
+
+
+def test_verdicts_are_test_questions_that_eval_reads(house: House) -> None:
+    visit = Visit(language="en")
+    for question in ("Wo steht der Tresor?", "Wo steht der Tresor?", "Wo ist der Tresor?", "Wer?"):
+        *_, _turn = house.ask(visit, question)
+    answered = visit.turns[0].answer
+    assert answered is not None
+    house.rate(visit, "t1", "right")
+    house.rate(visit, "t1", "not said")  # it has been rated
+    house.rate(visit, "t2", "not said")
+    house.rate(visit, "t3", "words", "nicht  da")
+    assert "none of the documents" in visit.turns[2].problem
+    house.rate(visit, "t3", "words", " im\nKeller ")
+    assert house.feedback is not None
+    questions = read_questions(house.feedback).questions
+    check_answers(questions, house.documents(visit))
+    assert len({question.id for question in questions}) == 3
+    lines = [json.loads(line) for line in house.feedback.read_text("utf-8").splitlines()]
+    if answered.answered:
+        assert lines[0]["answers"] == [citation.quote for citation in answered.citations]
+        assert lines[0]["document"] == "start.txt"
+    else:
+        assert lines[0]["answerable"] is False
+    assert lines[1]["answerable"] is False
+    assert lines[2]["answers"] == ["im\nKeller"]
+    assert all(visit.turns[n].rated for n in range(3))
+
+
+def test_the_file_of_verdicts_does_not_grow_for_ever(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.visit.FEEDBACK", 150)
+    visit = Visit(language="en")
+    for number in (1, 2, 3):
+        *_, _turn = house.ask(visit, "Wo steht der Tresor?")
+        house.rate(visit, f"t{number}", "not said")
+    assert house.feedback is not None
+    assert house.feedback.stat().st_size <= 150
+    assert "full" in visit.turns[2].problem
+
+
+def test_test_questions_are_asked_and_failures_open(house: House, tmp_path: Path) -> None:
+    from ui.trial import shown
+
+    file = tmp_path / "<b>q.jsonl"
+    rows = [
+        {"id": "1", "question": "Wo steht der Tresor?", "answers": ["grün"]},
+        {"id": "2", "question": "Was kostet <b>Zucker</b>?", "answerable": False},
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    visit = Visit(language="en")
+    *_, trial = house.evaluate(visit, str(file))
+    assert trial.report is not None
+    assert (trial.done, trial.total, len(trial.report.rows)) == (2, 2, 2)
+    html = shown(trial, "en")
+    assert "<b>Zucker" not in html
+    for number, row in enumerate(trial.lost):
+        for mark in visit.marks(f"e{number}"):
+            assert mark.document == START
+        if row.gold:
+            gold = visit.marks(f"e{number}")[-1]
+            assert START.text[gold.start : gold.end] == "grün"
+    assert visit.marks("e99") == visit.marks("ex") == []
+
+    file.write_text("{", "utf-8")
+    *_, trial = house.evaluate(visit, str(file))
+    assert trial.report is None
+    assert "line 1" in trial.problem
+    assert str(tmp_path) not in trial.problem
+    assert "<b>" not in shown(trial, "en")
+
+
+def test_a_stopped_evaluation_reports_what_is_done(house: House, tmp_path: Path) -> None:
+    file = tmp_path / "q.jsonl"
+    rows = [{"id": str(n), "question": f"Wo ist {n}?", "answerable": False} for n in range(500)]
+    file.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    visit = Visit(language="en")
+    for trial in house.evaluate(visit, str(file)):
+        trial.stopped = True
+    assert trial.report is not None
+    assert trial.report.interrupted
+    assert 1 <= len(trial.report.rows) < 500

@@ -1,0 +1,177 @@
+"""What keeps the page safe at the edge: names, origins, sizes, and what a browser may do."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+UPLOAD = 50_000_000
+"""The most bytes of one uploaded file."""
+REQUEST = 200_000_000
+"""The most bytes of one upload, of several files."""
+BODY = 20_000_000
+"""The most bytes of any other request: pasted text is the longest."""
+DISK = 2_000_000_000
+"""The most bytes that uploads take on disk, all visitors together."""
+QUEUE = 64
+"""So many questions may wait."""
+VISITS = 1000
+"""So many visits are remembered; the oldest is forgotten first."""
+
+# Gradio's page needs inline code; but nothing may come from or go to another host.
+_POLICY = (
+    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; "
+    "base-uri 'self'; form-action 'self'; object-src 'none'; frame-ancestors 'none'"
+)
+_HEADERS = [
+    (b"content-security-policy", _POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this computer can reach what listens on ``host``."""
+    address = socket.getaddrinfo(host, None)[0][4][0]
+    return ipaddress.ip_address(address).is_loopback
+
+
+def names(host: str) -> list[str]:
+    """The names under which the page answers: while it listens on this computer alone, only
+    those of this computer.
+
+    A foreign page whose name leads here (DNS rebinding) could read along otherwise.
+    """
+    if not is_loopback(host):
+        return ["*"]
+    return ["localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host]
+
+
+class Guard:
+    """ASGI middleware: refuses, in words, what comes from a foreign page or is too large, and
+    confines the browser to this host.
+
+    ``folder`` is where uploads are kept.
+    """
+
+    def __init__(self, app: App, folder: str) -> None:
+        self.app = app
+        self.folder = Path(folder)
+        self._uploads = 0
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+                if message["status"] >= 400 and _is_upload(scope):
+                    # Or the server would go on taking in what it has refused.
+                    message["headers"].append((b"connection", b"close"))
+            await send(message)
+
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        problem = self._problem(scope, headers)
+        if problem is not None:
+            await _refuse(with_policy, *problem)
+            return
+        limit = REQUEST if _is_upload(scope) else BODY
+        taken = 0
+
+        async def counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > limit:
+                raise _TooLarge
+            return message
+
+        async def unless_over(message: Message) -> None:
+            if taken <= limit:
+                await with_policy(message)
+
+        self._uploads += _is_upload(scope)
+        try:
+            await self.app(scope, counted, unless_over)
+        except _TooLarge:
+            pass
+        finally:
+            self._uploads -= _is_upload(scope)
+            if _is_upload(scope) and not self._uploads:
+                _sweep(self.folder)
+        if taken > limit:
+            await _refuse(with_policy, 413, _too_large(limit))
+
+    def _problem(
+        self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes]
+    ) -> tuple[int, str] | None:
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        host = headers.get(b"host", b"").decode("latin-1")
+        ours = {host, headers.get(b"x-forwarded-host", b"").decode("latin-1")}
+        foreign = origin and _netloc(origin) not in ours - {""}
+        if foreign and scope["method"] not in ("GET", "HEAD"):
+            return 403, "Requests from other pages are refused."
+        limit = REQUEST if _is_upload(scope) else BODY
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > limit:
+            return 413, _too_large(limit)
+        if _is_upload(scope) and _size(self.folder) > DISK - REQUEST:
+            return 507, "There is no room for more uploads just now. Try again in ten minutes."
+        return None
+
+
+class _TooLarge(Exception):
+    """More has come than a request may hold."""
+
+
+def _too_large(limit: int) -> str:
+    return f"That is more than the {limit // 1_000_000} MB that may be sent at once."
+
+
+def _is_upload(scope: MutableMapping[str, Any]) -> bool:
+    return bool(scope["path"].rstrip("/").endswith("/upload"))
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what uploads that broke off have left: whole ones lie in folders of their own."""
+    for left in folder.iterdir():
+        if left.is_file():
+            left.unlink(missing_ok=True)
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for place, _, files in os.walk(folder):
+        for file in files:
+            try:
+                total += os.lstat(os.path.join(place, file)).st_size
+            except OSError:  # it has just been cleared away
+                continue
+    return total
+
+
+async def _refuse(send: Send, status: int, words: str) -> None:
+    body = words.encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

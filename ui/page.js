@@ -1,0 +1,198 @@
+// What happens in the browser alone: a citation leads to its sentence, files may be dropped
+// anywhere, an answer is copied. All else is the server's; `trigger` tells it.
+const find = (selector) => document.querySelector(selector);
+const page = element.closest('main').firstElementChild; // Gradio lets page.css reach what is in main
+const pane = () => find('#source .source');
+const smooth = matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth';
+let from = null;   // the link that opened the source: Escape leads back to it
+let wanted = null; // the mark to show once the source is there
+let seen = '';
+
+const labels = () => {
+  const found = new Set();
+  pane()?.querySelectorAll('mark[tabindex]').forEach((mark) => found.add(...mark.dataset.m.split(' ')));
+  return [...found];
+};
+
+// Make one mark of the source pane the active one; false if it is not there.
+function activate(key, label, focus) {
+  const source = pane();
+  if (!source || source.dataset.key !== key) return false;
+  const pieces = [...source.querySelectorAll('mark')].filter((m) => m.dataset.m.split(' ').includes(label));
+  if (!pieces.length) return false;
+  source.querySelectorAll('mark.now').forEach((mark) => mark.classList.remove('now'));
+  document.querySelectorAll('#talk .now').forEach((link) => link.classList.remove('now'));
+  pieces.forEach((mark) => mark.classList.add('now'));
+  document.querySelectorAll(`#talk [data-key="${key}"] [data-mark="${label}"]`)
+    .forEach((link) => link.classList.add('now'));
+  source.dataset.active = label;
+  const place = source.querySelector('.steps b');
+  if (place) place.textContent = labels().indexOf(label) + 1;
+  const text = source.querySelector('.page-text');
+  // Not scrollIntoView: that would move the page too. What was not laid out yet moves once more.
+  const centre = (behavior) => text.scrollTo({behavior, top: text.scrollTop
+    + pieces[0].getBoundingClientRect().top - text.getBoundingClientRect().top - text.clientHeight / 3});
+  centre('auto');
+  requestAnimationFrame(() => centre(smooth));
+  if (focus) pieces[0].focus({preventScroll: true});
+  return true;
+}
+
+function open(key, label) {
+  page.classList.add('reading');
+  wanted = null;
+  if (activate(key, label, true)) return;
+  wanted = {key, label};
+  trigger('open_source', {key, label});
+}
+
+function close() {
+  page.classList.remove('reading');
+  from?.focus();
+}
+
+function copy(button) {
+  const done = () => { button.textContent = button.dataset.copied; };
+  const fallback = () => {
+    const area = document.createElement('textarea');
+    area.value = button.dataset.copy;
+    document.body.append(area);
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+    button.focus();
+    done();
+  };
+  navigator.clipboard ? navigator.clipboard.writeText(button.dataset.copy).then(done, fallback) : fallback();
+}
+
+function rate(button) {
+  const turn = button.closest('.turn');
+  const mend = turn.querySelector('.mend');
+  if (button.dataset.rate === 'wrong') {
+    mend.hidden = !mend.hidden;
+    button.setAttribute('aria-expanded', String(!mend.hidden));
+    if (!mend.hidden) {
+      const chosen = String(getSelection());
+      const input = mend.querySelector('input');
+      if (chosen && pane()?.contains(getSelection().anchorNode)) input.value = chosen;
+      input.focus();
+    }
+    return;
+  }
+  const words = mend.querySelector('input').value;
+  trigger('rate_answer', {key: turn.dataset.key, verdict: button.dataset.rate, words});
+}
+
+document.addEventListener('click', (event) => {
+  const on = (selector) => event.target.closest(selector);
+  const link = on('#talk a[data-mark], #trial a[data-mark]');
+  const step = on('#source [data-step]');
+  const shown = pane();
+  let button;
+  if (link) {
+    event.preventDefault();
+    from = link;
+    if (on('#trial')) find('#page-ask-button')?.click();
+    open(link.closest('[data-key]').dataset.key, link.dataset.mark);
+  } else if (step) {
+    const all = labels();
+    const now = all.indexOf(shown.dataset.active) + Number(step.dataset.step);
+    activate(shown.dataset.key, all[(now + all.length) % all.length], false);
+  } else if ((button = on('#source .cited-from'))) {
+    wanted = {key: shown.dataset.key, label: button.dataset.mark};
+    trigger('open_source', wanted);
+  } else if ((button = on('#source .parts button'))) {
+    trigger('open_source', {key: shown.dataset.key, document: shown.dataset.document, part: button.dataset.part});
+  } else if (on('#source .close')) {
+    close();
+  } else if ((button = on('#talk .example'))) {
+    trigger('ask_example', {question: button.textContent});
+  } else if ((button = on('#documents .read'))) {
+    page.classList.add('reading');
+    from = button;
+    trigger('open_source', {document: button.dataset.document});
+    find('#page-ask-button')?.click();
+    setTimeout(() => find('#source .page-text')?.focus(), 300);
+  } else if ((button = on('#documents .remove'))) {
+    if (button.textContent === button.dataset.sure)
+      trigger('remove_document', {document: button.dataset.document});
+    else {
+      button.textContent = button.dataset.sure;
+      button.removeAttribute('aria-label');
+    }
+  } else if ((button = on('#talk .copy'))) {
+    copy(button);
+  } else if ((button = on('#talk [data-rate]'))) {
+    rate(button);
+  }
+});
+
+document.addEventListener('keydown', (event) => {
+  if (event.key === 'Escape') {
+    if (pane()?.contains(document.activeElement)) close();
+    page.classList.add('untipped');
+  } else if (event.key === 'Enter' && event.target.closest?.('.mend input')) {
+    event.target.closest('.mend').querySelector('[data-rate="words"]').click();
+  }
+});
+for (const kind of ['pointermove', 'focusin'])
+  document.addEventListener(kind, (event) => {
+    if (event.target.closest?.('.marker')) page.classList.remove('untipped');
+  });
+
+// The source has been drawn anew: show what was asked for, or what the server says is active.
+document.addEventListener('beleg:source', () => {
+  const source = pane();
+  if (!source) return;
+  if (wanted && activate(wanted.key, wanted.label, true)) wanted = null;
+  else if (source.dataset.active) activate(source.dataset.key, source.dataset.active, false);
+});
+
+// A new turn is read from its beginning; its answer is told to screen readers once it is whole.
+watch('value', () => {
+  const turns = element.querySelectorAll('.turn');
+  const last = turns[turns.length - 1];
+  if (!last) return;
+  if (last.dataset.key !== seen) {
+    seen = last.dataset.key;
+    const talk = last.parentElement;
+    talk.scrollTop = last.offsetTop - talk.offsetTop - 8;
+  }
+  const live = find('#live span');
+  if (live && last.dataset.say && live.dataset.key !== seen) {
+    live.dataset.key = seen;
+    live.textContent = last.dataset.say;
+  }
+});
+
+// The desk fills the window under the head, however many lines that has.
+const fit = () => {
+  const top = find('.desk')?.getBoundingClientRect().top;
+  if (top) page.style.setProperty('--top', `${Math.ceil(top + scrollY)}px`);
+};
+new ResizeObserver(fit).observe(find('#masthead') ?? document.body);
+addEventListener('resize', fit);
+requestAnimationFrame(fit);
+
+// Files dropped anywhere go where the button puts them.
+let depth = 0;
+const files = (event) => event.dataTransfer?.types?.includes('Files');
+const dragged = (change) => {
+  depth = change ? depth + change : 0;
+  page.dataset.drop = find('#drop-text')?.textContent ?? '';
+  page.classList.toggle('dragging', depth > 0);
+};
+document.addEventListener('dragenter', (event) => { if (files(event)) dragged(1); });
+document.addEventListener('dragleave', (event) => { if (files(event)) dragged(-1); });
+document.addEventListener('dragover', (event) => { if (files(event)) event.preventDefault(); });
+document.addEventListener('drop', (event) => {
+  if (!files(event)) return;
+  dragged(0);
+  if (event.defaultPrevented) return;
+  event.preventDefault();
+  const input = find('.ask input[type=file]');
+  if (!input) return;
+  input.files = event.dataTransfer.files;
+  input.dispatchEvent(new Event('change', {bubbles: true}));
+});

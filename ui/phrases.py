@@ -1,0 +1,291 @@
+"""What the interface says, in English and German."""
+
+from __future__ import annotations
+
+LANGUAGES = {"en": "English", "de": "Deutsch"}
+"""The languages of the interface, each by its own name."""
+
+_PHRASES: dict[str, tuple[str, str]] = {
+    # Where an answer stands
+    "page": ("page", "Seite"),
+    "pages": ("pages", "Seiten"),
+    "characters": ("characters", "Zeichen"),
+    "citation": ("Citation", "Beleg"),
+    "translation": ("machine translation", "maschinelle Übersetzung"),
+    # An answer
+    "waiting": ("Searching your documents …", "Ihre Dokumente werden durchsucht …"),
+    "translating": ("Translating the quotes …", "Die Zitate werden übersetzt …"),
+    "supported": ("supported by its citations", "durch die Zitate belegt"),
+    "weak": ("weakly supported", "schwach belegt"),
+    "unsupported": ("not supported by what it cites", "durch die Zitate nicht belegt"),
+    "flag": ("“{}”: {}", "„{}“: {}"),
+    "invented": (
+        "a quotation that stands in no cited passage",
+        "ein Zitat, das in keiner belegten Stelle steht",
+    ),
+    "another document": (
+        "quoted from another document than those cited",
+        "ein Zitat aus einem anderen als den belegten Dokumenten",
+    ),
+    "another passage": (
+        "quoted from another passage than those cited",
+        "ein Zitat aus einer anderen als den belegten Stellen",
+    ),
+    "stitched together": ("a quotation stitched together", "ein zusammengestückeltes Zitat"),
+    "unquoted number": (
+        "a number that is not in the quote, but elsewhere in the passage",
+        "eine Zahl, die nicht im Zitat, aber anderswo in der Stelle steht",
+    ),
+    "denied": ("a denial that is not in the quote", "eine Verneinung, die nicht im Zitat steht"),
+    "affirmed": ("what the quote denies", "was das Zitat verneint"),
+    "opposite": ("the opposite of a word in the quote", "das Gegenteil eines Wortes im Zitat"),
+    "swapped": (
+        "names that have changed places in the quote",
+        "Namen, die im Zitat umgekehrt stehen",
+    ),
+    "against": (
+        "Sources disagree on [{}]. {} says:",
+        "Die Quellen widersprechen sich zu [{}]. In {} steht:",
+    ),
+    "number": (
+        "a number that stands in no cited passage",
+        "eine Zahl, die in keiner belegten Stelle steht",
+    ),
+    "name": (
+        "a name that stands in no cited passage",
+        "ein Name, der in keiner belegten Stelle steht",
+    ),
+    "understood": ("Understood as: {}", "Verstanden als: {}"),
+    "sure": ("Very likely answers the question", "Beantwortet die Frage sehr wahrscheinlich"),
+    "likely": ("Probably answers the question", "Beantwortet die Frage wahrscheinlich"),
+    "doubtful": (
+        "Doubtful: this may not answer the question ({} sure).",
+        "Unsicher: Das beantwortet die Frage vielleicht nicht ({} sicher).",
+    ),
+    "chance": ("{} sure", "{} sicher"),
+    "keywords": (
+        "Found by keywords; how sure that is, is not known",
+        "Über Schlüsselwörter gefunden; wie sicher das ist, ist nicht bekannt",
+    ),
+    "refused": ("No answer found", "Keine Antwort gefunden"),
+    "nearest": ("The nearest passages", "Was dem am nächsten kommt"),
+    "failed": (
+        "Something went wrong inside Beleg ({}). Please try again.",
+        "In Beleg ist etwas schiefgegangen ({}). Bitte versuchen Sie es noch einmal.",
+    ),
+    "copy": ("Copy with citations", "Mit Belegen kopieren"),
+    "copied": ("Copied", "Kopiert"),
+    "answer": ("Answer", "Antwort"),
+    "right": ("Right", "Richtig"),
+    "wrong": ("Wrong", "Falsch"),
+    "rate": ("Is that right?", "Stimmt das?"),
+    "rated": ("Kept as a test question.", "Als Testfrage festgehalten."),
+    "mend": (
+        "What would be right? Words as they stand in a document:",
+        "Was wäre richtig? Worte, wie sie in einem Dokument stehen:",
+    ),
+    "save": ("Keep", "Festhalten"),
+    "not said": ("The documents do not say it", "Die Dokumente sagen es nicht"),
+    "not in documents": (
+        "These words stand in none of the documents.",
+        "Diese Worte stehen in keinem der Dokumente.",
+    ),
+    # Why this passage?
+    "why": ("Why this passage?", "Warum diese Stelle?"),
+    "searched": ("Searched for", "Gesucht wurde"),
+    "ranked": ("Passages, best first", "Stellen, die beste zuerst"),
+    "passage": ("passage", "Stelle"),
+    "score": ("score", "Wert"),
+    "dense": ("by meaning", "nach Bedeutung"),
+    "sentence": ("by sentence", "nach Satz"),
+    "lexical": ("by words", "nach Wörtern"),
+    "chosen": ("Sentences, by their chance to answer", "Sätze, nach der Chance zu antworten"),
+    "sentence place": ("sentence", "Satz"),
+    "chance short": ("chance", "Chance"),
+    "reasons": ("what counted", "was zählte"),
+    "enough": ("Enough to answer", "Genug, um zu antworten"),
+    "not enough": ("Not enough to answer", "Nicht genug, um zu antworten"),
+    "language model": ("Language model", "Sprachmodell"),
+    "seconds": ("Seconds", "Sekunden"),
+    # The conversation
+    "conversation": ("Questions and answers", "Fragen und Antworten"),
+    "empty": (
+        "Ask a question about the documents. Every sentence of an answer leads to where it "
+        "stands in its source.",
+        "Stellen Sie eine Frage zu den Dokumenten. Jeder Satz einer Antwort führt dorthin, wo "
+        "er in seiner Quelle steht.",
+    ),
+    "drop": (
+        "To ask about your own, drop files anywhere on this page, or choose them with “+ File”.",
+        "Für eigene Dokumente ziehen Sie Dateien irgendwo auf diese Seite oder wählen sie mit "
+        "„+ Datei“.",
+    ),
+    "drop here": ("Drop to add to the documents", "Loslassen, um hinzuzufügen"),
+    "examples": ("For example", "Zum Beispiel"),
+    # The source pane
+    "source": ("Source", "Quelle"),
+    "of": ("{} of {}", "{} von {}"),
+    "previous": ("Previous citation", "Voriger Beleg"),
+    "next": ("Next citation", "Nächster Beleg"),
+    "close": ("Close the source", "Quelle schließen"),
+    "cited from": ("Cited from", "Zitiert aus"),
+    "near": ("Near passage", "Nahe Stelle"),
+    "part": ("Part {} of {}", "Teil {} von {}"),
+    "earlier": ("Earlier part", "Voriger Teil"),
+    "later": ("Later part", "Nächster Teil"),
+    "nothing open": ("No document is open.", "Es ist kein Dokument geöffnet."),
+    # Documents
+    "reading": ("Reading", "Wird gelesen:"),
+    "added": ("Added", "Hinzugefügt:"),
+    "removed": ("Removed", "Entfernt:"),
+    "this visit": ("only for this visit", "nur für diesen Besuch"),
+    "for all": ("for all visitors", "für alle Besucher"),
+    "kept here": (
+        "What you add or remove is only for this visit: nobody else sees it, and it is gone when "
+        "you close the page.",
+        "Was Sie hinzufügen oder entfernen, gilt nur für diesen Besuch: Niemand sonst sieht es, "
+        "und es ist weg, wenn Sie die Seite schließen.",
+    ),
+    "kept for all": (
+        "What you add or remove is added to or removed from the index on disk, for all who use it.",
+        "Was Sie hinzufügen oder entfernen, wird im Index auf der Platte geändert, für alle, die "
+        "ihn benutzen.",
+    ),
+    "more documents": ("and {} more", "und {} weitere"),
+    "read": ("Read", "Lesen"),
+    "remove": ("Remove", "Entfernen"),
+    "really": ("Really remove?", "Wirklich entfernen?"),
+    "stop": ("Cancel", "Abbrechen"),
+    "stop trial": ("Stop, and report what is done", "Beenden und berichten, was bis dahin ist"),
+    "stopping": ("Cancelling …", "Wird abgebrochen …"),
+    "stopped": (
+        "Cancelled: what was not read yet is not added.",
+        "Abgebrochen: Was noch nicht gelesen war, ist nicht hinzugefügt.",
+    ),
+    "no room": (
+        "no room: a visit may add {} documents and {} million characters",
+        "kein Platz: Ein Besuch darf {} Dokumente und {} Millionen Zeichen hinzufügen",
+    ),
+    "paste": ("Or paste text here", "Oder fügen Sie hier Text ein"),
+    "paste title": ("Its title (optional)", "Sein Titel (freiwillig)"),
+    "paste add": ("Add this text", "Diesen Text hinzufügen"),
+    # Evaluate
+    "evaluate": ("Evaluate", "Prüfen"),
+    "evaluate how": (
+        "How good are the answers about your documents? Upload test questions: JSON Lines, one "
+        '{"id", "question", "answers", "answerable"} a line, or SQuAD JSON, whose texts are then '
+        "the documents. The file of verdicts is one, too.",
+        "Wie gut sind die Antworten über Ihre Dokumente? Laden Sie Testfragen hoch: JSON Lines, je "
+        'Zeile {"id", "question", "answers", "answerable"}, oder SQuAD-JSON, dessen Texte dann die '
+        "Dokumente sind. Die Datei der Urteile ist auch eine.",
+    ),
+    "evaluate file": ("Choose a file of questions", "Datei mit Fragen wählen"),
+    "asked so far": ("Asked so far", "Bisher gefragt"),
+    "too many questions": (
+        "more than {} questions: beleg eval asks any number",
+        "mehr als {} Fragen: beleg eval stellt beliebig viele",
+    ),
+    "open": ("Open in the source", "In der Quelle öffnen"),
+    "answered": ("answered", "geantwortet"),
+    "would be right": ("right would be", "richtig wäre"),
+    "lost of": ("{} of {} questions were lost.", "{} von {} Fragen gingen verloren."),
+    "lost questions": (
+        "Lost questions, the worst first",
+        "Verlorene Fragen, die schlimmste zuerst",
+    ),
+    "interrupted": (
+        "Cancelled: of the questions so far.",
+        "Abgebrochen: von den Fragen bis dahin.",
+    ),
+    "report": ("Report of the evaluation (in English)", "Bericht der Auswertung (auf Englisch)"),
+    # Settings
+    "settings": ("Settings", "Einstellungen"),
+    "language": ("Language", "Sprache"),
+    "strict": (
+        "Strict: leave out sentences that their citations do not support",
+        "Streng: Sätze weglassen, die ihre Zitate nicht belegen",
+    ),
+    "follow-ups": (
+        "Understand follow-up questions from the one before",
+        "Anschlussfragen aus der Frage davor verstehen",
+    ),
+    "model on": ("The language model answers", "Das Sprachmodell antwortet"),
+    "translate": (
+        "Have it translate quotes in another language",
+        "Es Zitate aus der anderen Sprache übersetzen lassen",
+    ),
+    "nearest set": (
+        "Nearest passages to show where nothing answers",
+        "Nächste Stellen, die gezeigt werden, wo nichts antwortet",
+    ),
+    "running": ("What is running where", "Was wo läuft"),
+    "encoder": ("Encoder", "Encoder"),
+    "this computer": ("on this computer", "auf diesem Computer"),
+    "no model": ("none: answers are quotes", "keines: Antworten sind Zitate"),
+    "model off": ("off: answers are quotes", "aus: Antworten sind Zitate"),
+    "model ready": ("on, not asked yet", "an, noch nicht gefragt"),
+    "model works": ("on, answered the last question", "an, hat die letzte Frage beantwortet"),
+    "model failed": (
+        "on, but the last answer came without it",
+        "an, aber die letzte Antwort kam ohne es",
+    ),
+    "kept": ("Documents", "Dokumente"),
+    "in memory": (
+        "in memory, until you close the page",
+        "im Speicher, bis Sie die Seite schließen",
+    ),
+    "feedback": ("Verdicts on answers", "Urteile über Antworten"),
+    "no feedback": ("not kept", "werden nicht festgehalten"),
+    # The page
+    "tagline": (
+        "Ask your documents. Every sentence of the answer is cited word for word.",
+        "Fragen Sie Ihre Dokumente. Jeder Satz der Antwort ist wörtlich belegt.",
+    ),
+    "local": (
+        "Answers are quotes from your documents; nothing leaves this computer.",
+        "Antworten sind Zitate aus Ihren Dokumenten; nichts verlässt diesen Computer.",
+    ),
+    "model": (
+        "A language model writes the answers. Your question and the passages found for it are "
+        "sent to {}.",
+        "Ein Sprachmodell schreibt die Antworten. Ihre Frage und die gefundenen Stellen gehen "
+        "an {}.",
+    ),
+    "ask page": ("Ask", "Fragen"),
+    "ask": ("Ask", "Fragen"),
+    "question": ("Your question", "Ihre Frage"),
+    "placeholder": ("Your question …", "Ihre Frage …"),
+    "documents": ("Documents", "Dokumente"),
+    "upload": ("Add documents", "Dokumente hinzufügen"),
+    "add file": ("+ File", "+ Datei"),
+    "limits": (
+        "They may be txt, md, html, pdf or docx, up to 50 MB each.",
+        "Möglich sind txt, md, html, pdf und docx, je bis 50 MB.",
+    ),
+}
+
+
+def phrase(key: str, language: str) -> str:
+    """A phrase of the interface, in German for ``de`` and in English for all others."""
+    return _PHRASES[key][language == "de"]
+
+
+def everything(language: str) -> dict[str, str]:
+    """All phrases of a language that stand as they are, by their keys."""
+    found = {key: pair[language == "de"] for key, pair in _PHRASES.items()}
+    return {key: text for key, text in found.items() if "{" not in text}
+
+
+def preferred(accept: str) -> str:
+    """``de`` if an Accept-Language header asks for German first, else ``en``."""
+    return "de" if accept.strip().lower().startswith("de") else "en"
+
+
+def percent(share: float, language: str) -> str:
+    """A share in per cent, as the language writes it."""
+    return f"{share:.0%}".replace("%", " %") if language == "de" else f"{share:.0%}"
+
+
+def count(number: int, language: str) -> str:
+    """A whole number, its thousands parted as the language does."""
+    return f"{number:,}".replace(",", "." if language == "de" else ",")

@@ -1,0 +1,147 @@
+"""Test questions asked in the page: the report of ``beleg eval``, and what failed, to be opened."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+from index.errors import InputError
+from index.store import PassageIndex
+from index.types import Document
+from rag.chatbot import Chatbot
+from rag.evaluate import evaluate
+from rag.questions import read_questions
+from rag.report import Report, Row, failures
+from ui import render
+from ui.markup import safe
+from ui.phrases import phrase
+from ui.report import page
+from ui.source import Mark
+
+QUESTIONS = 1000
+"""The page asks so many; beleg eval asks any number."""
+
+
+@dataclass(slots=True)
+class Trial:
+    """How far an evaluation has come; ``report`` is there when it is done or was cancelled."""
+
+    done: int = 0
+    total: int = 0
+    report: Report | None = None
+    documents: Sequence[Document] = field(default_factory=list)
+    problem: str = ""
+    stopped: bool = False
+
+    @property
+    def lost(self) -> list[Row]:
+        """The questions lost, the worst first."""
+        return failures(self.report.rows) if self.report else []
+
+    def marks(self, key: str) -> list[Mark]:
+        """The places that a failure rests on: what was cited, or withheld, and what is right."""
+        number = key.removeprefix("e")
+        if not number.isdecimal() or int(number) >= len(self.lost):
+            return []
+        row = self.lost[int(number)]
+        by_source = {document.source: document for document in self.documents}
+        cited = row.citations or row.withheld
+        marked = [
+            Mark(str(n), by_source[c.source], c.start, c.end)
+            for n, c in enumerate(cited, 1)
+            if c.source in by_source
+        ]
+        return marked + _gold(row, self.documents)
+
+
+def _gold(row: Row, documents: Sequence[Document]) -> list[Mark]:
+    """Where a right answer stands, as far as the row says."""
+    for document in documents:
+        if row.document not in (None, document.source):
+            continue
+        for answer in row.gold:
+            start = document.text.find(answer)
+            if start >= 0:
+                return [Mark("✓", document, start, start + len(answer), near=True)]
+    return []
+
+
+def run(bot: Chatbot, file: str, trial: Trial, language: str) -> Iterator[None]:
+    """Ask the questions of a file, of its own documents if it has some; yields now and then.
+
+    Raises InputError where something is wrong with the file.
+    """
+    found = read_questions(file)
+    if len(found.questions) > QUESTIONS:
+        raise InputError(phrase("too many questions", language).format(QUESTIONS))
+    if found.documents:
+        index = PassageIndex(encoder=bot.index.encoder)
+        index.add(found.documents)
+        bot = Chatbot(index, ranker=bot.ranker, strict=bot.strict, llm=bot.llm)
+    trial.documents, trial.total = list(bot.documents), len(found.questions)
+    ended: queue.SimpleQueue[Report | BaseException | None] = queue.SimpleQueue()
+
+    def progress(done: int, total: int) -> None:
+        trial.done = done
+        ended.put(None)
+        if trial.stopped:
+            raise KeyboardInterrupt  # as from the terminal: what is done is reported
+
+    def work() -> None:
+        try:
+            ended.put(evaluate(bot, found.questions, on_progress=progress))
+        except BaseException as error:
+            ended.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    while True:
+        yield
+        result = ended.get()
+        while result is None and not ended.empty():
+            result = ended.get()
+        if isinstance(result, BaseException):
+            raise result
+        if result is not None:
+            trial.report = result
+            return
+
+
+def shown(held: Trial, language: str) -> str:
+    """An evaluation: how far it is, then the headline figures, what was lost, and the report."""
+
+    def said(key: str) -> str:
+        return safe(phrase(key, language))
+
+    if held.problem:
+        return render.status("", [held.problem])
+    report = held.report
+    if report is None:
+        values = f'value="{held.done}" max="{max(held.total, 1)}"'
+        share = f'<progress aria-hidden="true" {values}></progress>'
+        of = phrase("of", language).format(held.done, held.total)
+        label = f"{said('asked so far')}: {safe(of)}"
+        return f'<div class="status"><p role="status">{label}</p><p>{share}</p></div>'
+    lost = held.lost
+    items = []
+    for number, row in enumerate(lost[: render.LISTED]):
+        mark = next(iter(held.marks(f"e{number}")), None)
+        place = f'data-mark="{mark.label}"' if mark else ""
+        link = f'<a href="#source" class="open" {place}>{said("open")}</a>' if mark else ""
+        right = " / ".join(row.gold) or phrase("not said", language)
+        items.append(
+            f'<li data-key="e{number}"><b dir="auto">{safe(row.question)}</b> '
+            f'<span class="label">{safe(row.stage or "")}</span> {link}'
+            f'<dl><dt>{said("answered")}</dt><dd dir="auto">{safe(row.answer or row.error)}</dd>'
+            f'<dt>{said("would be right")}</dt><dd dir="auto">{safe(right)}</dd></dl></li>'
+        )
+    count = phrase("lost of", language).format(len(lost), len(report.rows))
+    whole = page(report)
+    stopped = f"<p>{said('interrupted')}</p>" if report.interrupted else ""
+    return (
+        f'<div class="trial"><p role="status">{safe(count)}</p>{stopped}'
+        f'<iframe class="report" sandbox="" title="{said("report")}" srcdoc="{escape(whole)}">'
+        f"</iframe><h2>{said('lost questions')}</h2><ul>{''.join(items)}</ul></div>"
+    )

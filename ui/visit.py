@@ -1,0 +1,297 @@
+"""A visit: what one person has asked, added and chosen. The page itself is not known here."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from index.errors import BelegError, InputError
+from index.language import detect_language
+from index.text import canonical
+from index.types import Document
+from rag.answer import Answer
+from rag.chatbot import Chatbot
+from ui.phrases import phrase
+from ui.render import NEAREST, Adding, Turn
+from ui.source import Mark, marks
+from ui.trial import Trial, run
+
+TURNS = 50
+"""A visit remembers so many questions; older ones leave the page."""
+DOCUMENTS = 200
+"""A visit may add so many documents of its own."""
+CHARACTERS = 50_000_000
+"""And so many characters of text."""
+FEEDBACK = 10_000_000
+"""The file of feedback grows to so many bytes."""
+
+
+@dataclass(slots=True)
+class Visit:
+    """One visitor's part: ``bot`` is None until they change the documents for themselves.
+
+    ``language`` is that of the interface, empty until it is known; ``strict`` and
+    ``follow_ups`` are None while they are as the page was started; ``model`` says whether the
+    language model answers, where there is one.
+    """
+
+    bot: Chatbot | None = None
+    turns: list[Turn] = field(default_factory=list)
+    asked: int = 0
+    language: str = ""
+    nearest: int = NEAREST
+    strict: bool | None = None
+    follow_ups: bool | None = None
+    model: bool = True
+    translate: bool = False
+    stopped: bool = False
+    trial: Trial | None = None
+
+    def turn(self, key: str) -> Turn | None:
+        """The turn with this key, if it is still on the page."""
+        return next((turn for turn in self.turns if f"t{turn.number}" == key), None)
+
+    def marks(self, key: str) -> list[Mark]:
+        """The places that a turn rests on, or a question of the evaluation."""
+        if key.startswith("e") and self.trial is not None:
+            return self.trial.marks(key)
+        turn = self.turn(key)
+        return marks(turn.answer, self.nearest) if turn and turn.answer else []
+
+    def replace(self, turn: Turn) -> None:
+        """Put a turn in the place of the one with its number."""
+        self.turns = [turn if held.number == turn.number else held for held in self.turns]
+
+
+class House:
+    """What all visits share: the documents that the page was started with.
+
+    If they are an index on disk, it is everybody's: what a visitor adds or removes there is
+    added or removed for all. Otherwise a visitor's changes go into a fork of their own.
+    ``feedback`` is the file that verdicts on answers are appended to; without one none are taken.
+    """
+
+    def __init__(self, bot: Chatbot, *, feedback: Path | None = None) -> None:
+        self.start = bot
+        self.feedback = feedback
+        self.shared = bot.index.path is not None
+        self._write = threading.Lock()
+
+    # ---- Documents -------------------------------------------------------------------------
+
+    def documents(self, visit: Visit) -> Sequence[Document]:
+        """What a visitor's questions are answered from."""
+        return self._base(visit).documents
+
+    def find(self, visit: Visit, name: str) -> Document | None:
+        """The document with an id, if the visitor may see it."""
+        cited = (mark.document for turn in visit.turns for mark in visit.marks(f"t{turn.number}"))
+        tried = visit.trial.documents if visit.trial else ()
+        return next(
+            (d for d in itertools.chain(cited, tried, self.documents(visit)) if d.id == name), None
+        )
+
+    def own(self, visit: Visit) -> set[str]:
+        """The ids of the documents that only this visitor sees."""
+        if visit.bot is None:
+            return set()
+        shared = {document.id for document in self.start.documents}
+        return {document.id for document in visit.bot.documents} - shared
+
+    def add(
+        self, visit: Visit, given: Sequence[tuple[str, Callable[[], Document]]]
+    ) -> Iterator[Adding]:
+        """Add documents one by one, each with its name and what reads it.
+
+        After ``visit.stopped`` is set, no other is read, and the one at hand is not kept.
+        """
+        language, visit.stopped = visit.language, False
+        found = Adding(total=len(given))
+        for number, (name, read) in enumerate(given, 1):
+            yield replace(found, reading=name, number=number)
+            if visit.stopped:
+                break
+            try:
+                bot = self._base(visit) if self.shared else visit.bot or self.start.fork()
+                document = read()
+                self._check_room(visit, document)
+                if visit.stopped:
+                    break
+                added = bot.add(document)
+                if visit.stopped:
+                    bot.remove(*(each.id for each in added))
+                    break
+            except Exception as error:
+                problem = words(error, language)
+                problem = problem if name in problem else f"{name}: {problem}"
+                found = replace(found, problems=(*found.problems, problem))
+                continue
+            if not self.shared:
+                visit.bot = bot
+            found = replace(found, added=(*found.added, *added))
+        if visit.stopped:
+            found = replace(found, problems=(*found.problems, phrase("stopped", language)))
+        yield found
+
+    def remove(self, visit: Visit, *names: str) -> list[str]:
+        """Remove documents by id or source; their sources. Raises InputError."""
+        bot = self._base(visit) if self.shared else visit.bot or self.start.fork()
+        removed = bot.remove(*names)
+        if not self.shared:
+            visit.bot = bot
+        return removed
+
+    def _base(self, visit: Visit) -> Chatbot:
+        return visit.bot or self.start
+
+    def _check_room(self, visit: Visit, document: Document) -> None:
+        if self.shared or visit.bot is None:
+            return
+        own = self.own(visit)
+        held = [d for d in visit.bot.documents if d.id in own and d.source != document.source]
+        characters = sum(len(d.text) for d in held) + len(document.text)
+        if len(held) >= DOCUMENTS or characters > CHARACTERS:
+            room = phrase("no room", visit.language)
+            raise InputError(room.format(DOCUMENTS, CHARACTERS // 1_000_000))
+
+    # ---- Questions -------------------------------------------------------------------------
+
+    def bot(self, visit: Visit) -> Chatbot:
+        """What answers a visitor, as they have set it."""
+        base = self._base(visit)
+        return Chatbot(
+            base.index,
+            ranker=base.ranker,
+            follow_ups=base.follow_ups if visit.follow_ups is None else visit.follow_ups,
+            strict=base.strict if visit.strict is None else visit.strict,
+            llm=base.llm if visit.model else None,
+        )
+
+    def ask(self, visit: Visit, question: str) -> Iterator[Turn]:
+        """The new turn as it grows: waiting, parts of the text, then the answer or an error."""
+        visit.asked += 1
+        number = visit.asked
+        earlier = visit.turns[1 - TURNS :]
+        for turn in self._reply(visit, sendable(question), earlier):
+            turn = replace(turn, number=number)
+            visit.turns = [*earlier, turn]
+            yield turn
+
+    def _reply(self, visit: Visit, question: str, earlier: Iterable[Turn]) -> Iterator[Turn]:
+        yield Turn(question)
+        history = [(turn.question, turn.answer) for turn in earlier if turn.answer is not None]
+        partial = ""
+        try:
+            bot = self.bot(visit)
+            for event in bot.stream(question, history):
+                if isinstance(event, str):
+                    partial += event
+                    yield Turn(question, partial=partial)
+                    continue
+                if visit.translate and bot.llm is not None and event.answered:
+                    waiting = phrase("translating", visit.language)
+                    yield Turn(question, partial=event.text, waiting=waiting)
+                    event = bot.translated(event)
+                yield Turn(question, answer=event)
+        except Exception as error:
+            yield Turn(question, error=words(error, visit.language))
+
+    # ---- Evaluation ------------------------------------------------------------------------
+
+    def evaluate(self, visit: Visit, file: str) -> Iterator[Trial]:
+        """Ask the test questions of a file; the trial as it goes on."""
+        trial = visit.trial = Trial()
+        yield trial
+        try:
+            for _ in run(self.bot(visit), file, trial, visit.language):
+                yield trial
+        except Exception as error:
+            folder = os.path.dirname(file)
+            trial.problem = words(error, visit.language).replace(f"{folder}{os.sep}", "")
+        yield trial
+
+    # ---- Feedback --------------------------------------------------------------------------
+
+    def rate(self, visit: Visit, key: str, verdict: str, said: str = "") -> None:
+        """Keep a turn as a test question: as it is ("right"), with the ``said`` words from the
+        documents ("words"), or as one that they do not answer ("not said")."""
+        turn = visit.turn(key)
+        if turn is None or turn.answer is None or turn.rated or self.feedback is None:
+            return
+        try:
+            line = self._test_question(visit, turn.answer, verdict, said)
+            self._append(self.feedback, line)
+        except (BelegError, OSError) as error:
+            visit.replace(replace(turn, problem=words(error, visit.language)))
+            return
+        visit.replace(replace(turn, rated=phrase("rated", visit.language), problem=""))
+
+    def _test_question(
+        self, visit: Visit, answer: Answer, verdict: str, said: str
+    ) -> dict[str, Any]:
+        asked = {"id": uuid.uuid4().hex[:12], "question": answer.understood or answer.question}
+        if verdict == "not said" or (verdict == "right" and not answer.answered):
+            return asked | {"answerable": False}
+        if verdict == "right":
+            sources = {citation.source for citation in answer.citations}
+            quotes = [citation.quote for citation in answer.citations]
+            return asked | {"answers": quotes} | _only(sources)
+        said = canonical(said)
+        if not said:
+            raise InputError(phrase("not in documents", visit.language))
+        # Line breaks may be spaces in what was copied from the page.
+        wanted = " ".join(said.split())
+        documents = self.documents(visit)
+        sources = {d.source for d in documents if wanted in " ".join(d.text.split())}
+        if not sources:
+            raise InputError(phrase("not in documents", visit.language))
+        return asked | {"answers": [said]} | _only(sources)
+
+    def _append(self, file: Path, line: dict[str, Any]) -> None:
+        data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        with self._write:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("ab") as held:
+                if held.tell() + len(data) > FEEDBACK:
+                    raise InputError(f"{file.name} is full")
+                held.write(data)
+
+
+def _only(sources: Iterable[str]) -> dict[str, str]:
+    """The document that a test question is about, if it is only one."""
+    held = list(sources)
+    return {"document": held[0]} if len(held) == 1 else {}
+
+
+def pasted(text: str, title: str, taken: Iterable[str]) -> Document:
+    """A document of pasted text; without a title it is numbered. Raises InputError."""
+    text = canonical(sendable(text))
+    if not text:
+        raise InputError("the text is empty")
+    source = " ".join(canonical(sendable(title)).split())[:120]
+    if not source:
+        names = set(taken)
+        source = next(name for n in itertools.count(1) if (name := f"Text {n}") not in names)
+    return Document(text, source, source, detect_language(text))
+
+
+def words(error: Exception, language: str) -> str:
+    """An error for the page: our own are one clear line, of others only the kind is told."""
+    if isinstance(error, BelegError):
+        return str(error)
+    if os.environ.get("BELEG_DEBUG"):
+        sys.excepthook(type(error), error, error.__traceback__)
+    return phrase("failed", language).format(type(error).__name__)
+
+
+def sendable(text: str) -> str:
+    """``text`` with lone surrogates replaced, which no UTF-8 response can carry."""
+    return text.encode("utf-8", "replace").decode("utf-8")
