@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.place import View
 from index.types import Document, Hit, Span
-from index.view import View
 from rag.contrast import contrasts, shared
 from rag.facts import Source, missing
 
