@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,16 +100,45 @@ def test_after_cancel_nothing_more_is_added(house: House, after: str) -> None:
     visit = Visit(language="en")
 
     def slow() -> Document:
-        visit.stopped = after == "while reading"
+        if after == "while reading":
+            visit.stop()
         return OWN
 
     third = Document("Noch ein Text.", "third.txt", "Third", "de")
     steps = house.add(visit, [("own.txt", slow), *reading(third)])
     next(steps)
-    visit.stopped = after == "before reading"
+    if after == "before reading":
+        visit.stop()
     found = last(steps)
     assert found.added == ()
-    assert "Cancelled" in found.problems[0]
+    assert "Cancelled" in found.problems[-1]
+    assert sources(house, visit) == ["start.txt"]
+
+
+def test_cancel_does_not_wait_for_what_is_being_embedded(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visit = Visit(language="en")
+    begun, go_on, removed = threading.Event(), threading.Event(), threading.Event()
+    add, remove = Chatbot.add, Chatbot.remove
+
+    def slow(self: Chatbot, document: Document) -> list[Document]:
+        begun.set()
+        assert go_on.wait(30)
+        return add(self, document)
+
+    def noted(self: Chatbot, *names: str) -> list[str]:
+        gone = remove(self, *names)
+        removed.set()
+        return gone
+
+    monkeypatch.setattr(Chatbot, "add", slow)
+    monkeypatch.setattr(Chatbot, "remove", noted)
+    threading.Thread(target=lambda: begun.wait(30) and visit.stop()).start()
+    assert last(house.add(visit, reading(OWN))).added == ()  # while it is still being added
+    assert not removed.is_set()
+    go_on.set()
+    assert removed.wait(30)
     assert sources(house, visit) == ["start.txt"]
 
 

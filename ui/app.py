@@ -372,7 +372,7 @@ class _Page:
         return note, note, stop, stop, self._documents(visit), shown, talk, visit
 
     def on_stop(self, visit: Visit) -> tuple[str, str]:
-        visit.stopped = True
+        visit.stop()
         note = render.status(phrase("stopping", visit.language))
         return note, note
 

@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Visit:
     follow_ups: bool | None = None
     model: bool = True
     translate: bool = False
-    stopped: bool = False
+    stopping: threading.Event | None = None
     trial: Trial | None = None
 
     def turn(self, key: str) -> Turn | None:
@@ -65,6 +66,11 @@ class Visit:
             return self.trial.marks(key)
         turn = self.turn(key)
         return marks(turn.answer, self.nearest) if turn and turn.answer else []
+
+    def stop(self) -> None:
+        """Add no more of the documents that are being added."""
+        if self.stopping is not None:
+            self.stopping.set()
 
     def replace(self, turn: Turn) -> None:
         """Put a turn in the place of the one with its number."""
@@ -111,35 +117,48 @@ class House:
     ) -> Iterator[Adding]:
         """Add documents one by one, each with its name and what reads it.
 
-        After ``visit.stopped`` is set, no other is read, and the one at hand is not kept.
+        After ``visit.stop()`` no other is read, and the one at hand is not kept: what embeds it
+        is left to end by itself.
         """
-        language, visit.stopped = visit.language, False
+        language = visit.language
+        stop = visit.stopping = threading.Event()
         found = Adding(total=len(given))
         for number, (name, read) in enumerate(given, 1):
             yield replace(found, reading=name, number=number)
-            if visit.stopped:
+            work = _Work(partial(self._add, visit, read, stop))
+            while not work.wait(0.1) and not stop.is_set():
+                continue
+            if not work.wait(0):
                 break
-            try:
-                bot = self._base(visit) if self.shared else visit.bot or self.start.fork()
-                document = read()
-                self._check_room(visit, document)
-                if visit.stopped:
-                    break
-                added = bot.add(document)
-                if visit.stopped:
-                    bot.remove(*(each.id for each in added))
-                    break
-            except Exception as error:
-                problem = words(error, language)
+            if work.error is not None:
+                problem = words(work.error, language)
                 problem = problem if name in problem else f"{name}: {problem}"
                 found = replace(found, problems=(*found.problems, problem))
-                continue
-            if not self.shared:
-                visit.bot = bot
-            found = replace(found, added=(*found.added, *added))
-        if visit.stopped:
+            found = replace(found, added=(*found.added, *work.added))
+            if stop.is_set():
+                break
+        if stop.is_set():
             found = replace(found, problems=(*found.problems, phrase("stopped", language)))
         yield found
+
+    def _add(
+        self, visit: Visit, read: Callable[[], Document], stop: threading.Event
+    ) -> list[Document]:
+        """Add one document; nothing, if it is stopped."""
+        bot = self._base(visit) if self.shared else visit.bot or self.start.fork()
+        if stop.is_set():
+            return []
+        document = read()
+        self._check_room(visit, document)
+        if stop.is_set():
+            return []
+        added = bot.add(document)
+        if stop.is_set():
+            bot.remove(*(each.id for each in added))
+            return []
+        if not self.shared:
+            visit.bot = bot
+        return added
 
     def remove(self, visit: Visit, *names: str) -> list[str]:
         """Remove documents by id or source; their sources. Raises InputError."""
@@ -263,6 +282,28 @@ class House:
                 if held.tell() + len(data) > FEEDBACK:
                     raise InputError(f"{file.name} is full")
                 held.write(data)
+
+
+class _Work:
+    """Something that is being added in a thread of its own, which may be left to itself."""
+
+    def __init__(self, add: Callable[[], list[Document]]) -> None:
+        self.added: list[Document] = []
+        self.error: Exception | None = None
+        self._add = add
+        self._done = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self.added = self._add()
+        except Exception as error:
+            self.error = error
+        self._done.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it has ended, after so many seconds at most."""
+        return self._done.wait(seconds)
 
 
 def _only(sources: Iterable[str]) -> dict[str, str]:
