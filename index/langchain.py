@@ -41,9 +41,7 @@ def as_document(passage: Passage) -> LangChainDocument:
     its place there."""
     held = passage.document
     if held.whole:
-        return LangChainDocument(
-            id=held.source, page_content=held.text, metadata=dict(held.metadata)
-        )
+        return _as_added(held)
     place = {
         "document": held.id,
         "source": held.source,
@@ -57,6 +55,12 @@ def as_document(passage: Passage) -> LangChainDocument:
         id=f"{held.id}:{passage.start}-{passage.end}",
         page_content=passage.text,
         metadata={**held.metadata, **place},
+    )
+
+
+def _as_added(document: Document) -> LangChainDocument:
+    return LangChainDocument(
+        id=document.source, page_content=document.text, metadata=dict(document.metadata)
     )
 
 
@@ -228,10 +232,10 @@ class PassageStore(VectorStore):
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[LangChainDocument]:
-        view = self.index.view
-        found = view.only({"source": list(ids)}).passages
-        by_id = {p.document.source: as_document(p) for p in found if p.document.whole}
-        return [by_id[one] for one in ids if one in by_id]
+        """Those of the ids that are there. A text's own metadata may name another source."""
+        snapshot = self.index.view.snapshot
+        found = (record for one in ids for record in snapshot.find(source=one))
+        return [_as_added(snapshot.document(record)) for record in found if record.whole]
 
     def similarity_search(
         self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any
@@ -292,6 +296,8 @@ class PassageStore(VectorStore):
 
 def _query(vector: Sequence[float]) -> Query:
     """A question of which only the vector is known."""
-    found = unit(np.asarray(vector, np.float32))
+    found = np.asarray(vector, np.float32)
+    if np.isfinite(found).all():  # what is not is refused when it is searched for
+        found = unit(found)
     nothing = np.zeros((0, len(found)), np.float32)
     return Query("", "en", "en", Encoding(found, nothing, np.zeros((0, 2), np.int64)), ())

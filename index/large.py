@@ -90,7 +90,7 @@ class Large:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Of each passage, and of its best sentence, with a vector; rows are in order."""
         numbers = self.ids[rows].tolist()
-        parts = list(snapshot.parts(f"WHERE p.id IN ({','.join(map(str, numbers))})"))
+        parts = snapshot.several(numbers)
         here = zip(numbers, self.documents[rows].tolist(), strict=True)
         if [(part.id, part.document) for part in parts] != list(here):
             raise snapshot.damaged("passages are missing")

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple, cast
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +96,9 @@ class Postgres:
             raise InputError(f"{self._name!r} cannot be the name of an index: letters and digits")
         hidden = parts.netloc.rpartition("@")
         user = hidden[0].partition(":")[0]
-        self.address = urlunsplit(parts._replace(netloc=f"{user}{hidden[1]}{hidden[2]}"))
+        options = [one for one in parts.query.split("&") if "password" not in unquote(one)]
+        shown = parts._replace(netloc=f"{user}{hidden[1]}{hidden[2]}", query="&".join(options))
+        self.address = urlunsplit(shown)
         self._lock = threading.Lock()
         self._idle: list[Any] = []
         weakref.finalize(self, _close, self._idle)

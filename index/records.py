@@ -25,6 +25,8 @@ from index.errors import BelegError, DamageError, InputError
 from index.types import Document, Passage, Span
 
 SCHEMA = 3
+AT_ONCE = 1_000
+"""So many passages are read by one query."""
 TABLES = """
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE state (
@@ -194,6 +196,7 @@ class Snapshot:
     def __init__(self, file: str, connection: sqlite3.Connection) -> None:
         self._file = file
         self._connection = connection
+        self._recent: dict[int, Part] = {}
 
     def copy_to(self, other: sqlite3.Connection) -> None:
         self._connection.backup(other)
@@ -285,9 +288,26 @@ class Snapshot:
             digest = total([sealed, sealed_too])
             yield Part(number, document, start, end, spans, vector, inner, digest)
 
+    def several(self, numbers: Sequence[int]) -> list[Part]:
+        """The passages with these ids, in order, as far as they are there.
+
+        A few are kept for who asks for them again: a question does, for those that it found.
+        """
+        known = self._recent
+        missing = [number for number in numbers if number not in known]
+        read: dict[int, Part] = {}
+        for begin in range(0, len(missing), AT_ONCE):  # a query has a longest length
+            some = ",".join(map(str, missing[begin : begin + AT_ONCE]))
+            read |= {part.id: part for part in self.parts(f"WHERE p.id IN ({some})")}
+        found = {n: known[n] if n in known else read[n] for n in numbers if n in known or n in read}
+        if len(found) <= AT_ONCE:
+            self._recent = found
+        return list(found.values())
+
     def part(self, number: int, document: int | None = None) -> Part:
         """The passage with that id, and of that document, or DamageError."""
-        for part in self.parts("WHERE p.id = ?", number):
+        held = self._recent.get(number)
+        for part in [held] if held else self.parts("WHERE p.id = ?", number):
             if document in (None, part.document):
                 return part
         raise self.damaged(f"passage {number} is missing")

@@ -340,6 +340,11 @@ class PassageIndex:
             view = view.only(where)
         if k < 1:
             return []
+        vector = query.encoding.vector
+        if vector.shape != (self._dimension,) or not np.isfinite(vector).all():
+            raise InputError(
+                f"a question's vector is {self._dimension} finite numbers, not {_what(vector)}"
+            )
         found = view.candidates(query.encoding.vector, query.words, max(POOL, k))
         channels = {"dense": found.own, "sentence": found.inner, "lexical": found.lexical}
         if (known := self.encoder.languages) is not None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
 from index import lock
-from index.check import check, repair
+from index.check import Findings, check, repair
 from index.errors import DamageError, InputError, MismatchError
 from index.langchain import PassageStore
 from index.milvus import PLACES as SENTENCE
@@ -598,3 +598,30 @@ class TestMilvusVectorStore(VectorStoreIntegrationTests):
         store = PassageStore(PassageIndex(f"{milvus}#store", encoder=ENCODER))
         yield store
         store.delete()
+
+
+@pytest.mark.parametrize("secret", ["?host=h&password=secret", "?p%61ssword=secret"])
+def test_a_password_among_the_options_is_not_shown(secret: str) -> None:
+    pytest.importorskip("psycopg")
+    from index.postgres import Postgres
+
+    shown = Postgres(f"postgresql://ann:secret@host:1/base{secret}#name").address
+    assert "secret" not in shown
+    assert shown.startswith("postgresql://ann@host:1/base")
+    assert shown.endswith("#name")
+
+
+def test_a_server_is_named_without_its_password_and_is_not_told_to_be_repaired(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("psycopg")
+    from index import check as module
+
+    address = "postgresql://ann:secret@host/base"
+    for problems in ([], ["something is damaged"]):
+        found = Findings(problems=problems)
+        monkeypatch.setattr(module, "check", lambda *_, found=found: found)
+        assert main(["check", "--index", address]) == bool(problems)
+        shown = capsys.readouterr().out
+        assert "secret" not in shown
+        assert "--repair" not in shown

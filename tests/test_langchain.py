@@ -201,3 +201,21 @@ def test_documents_of_one_id_in_one_call_are_one() -> None:
     index = PassageIndex(encoder=TinyEncoder())
     index.add(Document(text, "same", "t") for text in ("First.", "Second."))
     assert [d.text for d in index.documents] == ["Second."]
+
+
+def test_a_text_is_had_by_its_id_whatever_its_metadata_call_its_source() -> None:
+    store = PassageStore(PassageIndex(encoder=TinyEncoder()))
+    store.add_texts(["Apples.", "Pears."], [{"source": "web"}, {"source": "1"}], ids=["1", "2"])
+    wanted = LangChainDocument(id="1", page_content="Apples.", metadata={"source": "web"})
+    assert store.get_by_ids(["1"]) == [wanted]
+
+
+@pytest.mark.parametrize("vector", [[float("nan")] * 32, [float("inf")] * 32, [1.0] * 31, []])
+@pytest.mark.parametrize("texts", [[], ["Apples.", "Pears."]])
+def test_what_is_no_vector_of_the_index_finds_nothing(
+    texts: list[str], vector: list[float]
+) -> None:
+    store = PassageStore(PassageIndex(encoder=TinyEncoder()))
+    store.add_texts(texts)
+    with pytest.raises(InputError, match="32 finite numbers"):
+        store.similarity_search_by_vector(vector)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from index import large, local, view
+from index import large, local, records, view
 from index.check import check, repair
 from index.dense import CoarseIndex
+from index.errors import InputError
 from index.fuse import top
 from index.keywords import KeywordIndex, Postings, TermPostings, WordList
 from index.lexical import Compounds, stem
+from index.records import Part, Snapshot
 from index.store import PassageIndex
 from index.types import Document
 from index.vectors import unit
@@ -259,3 +263,41 @@ def test_top_is_what_sorting_gives() -> None:
         for k in (1, 3, 50):
             wanted = np.sort(scores[scores > 0])[::-1][:k]
             np.testing.assert_array_equal(np.sort(scores[top(scores, k)])[::-1], wanted)
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_a_vector_that_is_none_is_refused_by_many_too(index: PassageIndex, filtered: bool) -> None:
+    where = {"source": ["d1", "d2"]} if filtered else None
+    query = index.query("Who praises apples?")
+    bad = replace(query, encoding=replace(query.encoding, vector=np.full(32, np.nan, np.float32)))
+    with pytest.raises(InputError, match="finite"):
+        index.search(bad, where=where)
+
+
+def test_a_question_reads_a_passage_once(
+    index: PassageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = index.query(question(text(7)))
+    held, plain, seen = opened(index).view, Snapshot.parts, list[int]()
+
+    def parts(self: Snapshot, where: str = "", *values: object) -> Iterator[Part]:
+        for part in plain(self, where, *values):
+            seen.append(part.id)
+            yield part
+
+    monkeypatch.setattr(Snapshot, "parts", parts)
+    first = index.search(asked, 5, view=held)
+    assert sorted(seen) == sorted(set(seen))
+    assert len(seen) >= 5
+    assert [hit.passage for hit in first] == [hit.passage for hit in index.search(asked, 5)]
+
+
+def test_more_passages_than_a_query_can_name(
+    index: PassageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "AT_ONCE", 7)
+    found = {hit.passage.document.source for hit in index.search("Who praises apples?", 1_000)}
+    assert found == {f"d{n}" for n in range(60)}
+    held = opened(index).view
+    held.snapshot._connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, 200)
+    assert len(held.snapshot.several(list(range(1, 61)))) == 60

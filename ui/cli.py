@@ -174,8 +174,10 @@ def _remove(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from index.check import check, repair
+    from index.place import place_of
     from ui.render import plain
 
+    path = place_of(options.index).path  # without a password
     found = (repair if options.repair else check)(options.index, options.model)
     for line in found.problems:
         _print(plain(line))
@@ -187,9 +189,10 @@ def _check(options: argparse.Namespace) -> int:
         _print(f"repaired; {held}{lost}")
         return DAMAGED if found.lost else DONE
     if found.problems:
-        _print(f"to mend it: beleg check --index {options.index} --repair")
+        if not isinstance(path, str):  # a server's is not mended so
+            _print(f"to mend it: beleg check --index {path} --repair")
         return DAMAGED
-    _print(f"{options.index} is as it was written; {held}")
+    _print(f"{path} is as it was written; {held}")
     return DONE
 
 

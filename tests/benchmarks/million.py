@@ -17,7 +17,6 @@ import argparse
 import gzip
 import json
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -158,12 +157,17 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return _status("VmHWM")  # the highest that getrusage tells may have been its parent's
 
 
 def _resident() -> float:
+    return _status("VmRSS")
+
+
+def _status(name: str) -> float:
+    """One of the kernel's figures of this process, in GB."""
     status = Path("/proc/self/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1e6
+    return int(status.split(f"{name}:")[1].split()[0]) / 1e6
 
 
 def ask(folder: Path, corpus: Corpus, encoder: Given, documents: int) -> None:
