@@ -378,7 +378,8 @@ class PassageIndex:
         """Documents that may hold a text: those of the ``k`` passages with most of its words."""
         vector = self.encoder.passages([text])[0]
         found = view.candidates(vector, view.words(text, language), k)
-        rows = found.rows[np.argsort(-found.lexical, kind="stable")[:k]]
+        best = np.argsort(-found.lexical, kind="stable")[:k]
+        rows = found.rows[best[found.lexical[best] > 0]]
         return list(dict.fromkeys(passage.document for passage in view.read(rows.tolist())))
 
     def encodings(self, passages: Sequence[Passage]) -> list[Encoding]:

@@ -33,7 +33,8 @@ def test_a_good_answer_is_printed_with_its_citations(server: Server, beleg: Run)
     options = ["--llm", "openai:tiny", "--llm-url", server.address, "--translate", "--explain"]
     result = beleg("ask", QUESTION, *options, OPENAI_API_KEY=KEY)
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.startswith(f"{SAID} [1]\n\n[1] gipfel.de.txt, characters ")
+    assert result.stdout.startswith(f"{SAID} [1]\n")
+    assert "\n\n[1] gipfel.de.txt, characters " in result.stdout
     assert "machine translation: In English, " in result.stdout
     assert "language model: model openai:tiny, prompt_tokens_at_most " in result.stdout
     assert KEY not in result.stdout
