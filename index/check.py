@@ -74,13 +74,7 @@ def check(folder: str | Path, model: str | None = None, encoder: Encoder | None 
         incarnation = database.snapshot().state().incarnation
         if large.stamp(folder) and not large.Large.read(folder, incarnation):
             found.notes.append(f"{folder / large.FILE} is not whole: it is made anew when needed")
-        held = database.snapshot().manifest()
-        try:
-            manifest.check_encoder(held, encoder or _encoder(held, model), folder)
-        except MismatchError as error:
-            found.problems.append(str(error))
-        except ModelError as error:
-            found.notes.append(f"its encoder was not compared: {error}")
+        _compare(database.snapshot().manifest(), folder, model, encoder, found)
     return found
 
 
@@ -145,13 +139,24 @@ def _check_served(place: Served, model: str | None, encoder: Encoder | None) -> 
     there = (state.documents, state.passages, state.digest)
     if not found.problems and there != (found.documents, found.passages, digest):
         found.problems.append(str(snapshot.damaged("its parts do not add up")))
+    _compare(held, place.path, model, encoder, found)
+    return found
+
+
+def _compare(
+    held: dict[str, str],
+    where: Path | str,
+    model: str | None,
+    encoder: Encoder | None,
+    found: Findings,
+) -> None:
+    """Hold the encoder against the manifest."""
     try:
-        manifest.check_encoder(held, encoder or _encoder(held, model), place.path)
+        manifest.check_encoder(held, encoder or _encoder(held, model), where)
     except MismatchError as error:
         found.problems.append(str(error))
     except ModelError as error:
         found.notes.append(f"its encoder was not compared: {error}")
-    return found
 
 
 def _open(folder: Path) -> Database:

@@ -35,10 +35,7 @@ def exclusive(folder: Path, wait: float | None = None) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=wait)
     except Timeout:
-        raise InputError(
-            f"the index in {folder} is being changed by {_read(note)}: waited {wait:g} seconds,"
-            " try again when that is done"
-        ) from None
+        raise busy(folder, _read(note), wait) from None
     except OSError as error:
         raise InputError(f"the index in {folder} cannot be changed: {error.strerror}") from None
     try:
@@ -50,6 +47,14 @@ def exclusive(folder: Path, wait: float | None = None) -> Iterator[None]:
         with suppress(OSError):
             note.unlink(missing_ok=True)
         lock.release()
+
+
+def busy(where: Path | str, who: str, wait: float) -> InputError:
+    """What a second writer is told after so many seconds."""
+    return InputError(
+        f"the index in {where} is being changed by {who}: waited {wait:g} seconds, try again when"
+        " that is done"
+    )
 
 
 def _read(note: Path) -> str:

@@ -284,7 +284,7 @@ class Milvus:
     @contextmanager
     def _leased(self) -> Iterator[None]:
         if not self._exclusive.acquire(timeout=lock.WAIT):
-            raise self.busy("another thread of this process")
+            raise lock.busy(self.address, "another thread of this process", lock.WAIT)
         token, done = uuid.uuid4().hex, threading.Event()
         _live.add(token)
         beat = threading.Thread(target=self._beat, args=(token, done), daemon=True)
@@ -304,12 +304,6 @@ class Milvus:
             _live.discard(token)
             self._exclusive.release()
 
-    def busy(self, who: str) -> InputError:
-        return InputError(
-            f"the index in {self.address} is being changed by {who}: waited {lock.WAIT:g}"
-            " seconds, try again when that is done"
-        )
-
     def _take(self, token: str) -> None:
         """Get the lease: when it is free, or has not been renewed for as long as it lasts, by
         this machine's clock alone."""
@@ -327,7 +321,7 @@ class Milvus:
                 if self._holder() == token:
                     return
             elif time.monotonic() - began > lock.WAIT:
-                raise self.busy(held["who"])
+                raise lock.busy(self.address, held["who"], lock.WAIT)
             time.sleep(0.1)
 
     def _holder(self) -> str:

@@ -227,7 +227,7 @@ class Postgres:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         if not self._exclusive.acquire(timeout=lock.WAIT):
-            raise self._busy("another thread of this process")
+            raise lock.busy(self.address, "another thread of this process", lock.WAIT)
         try:
             self._writer = self._prepare(self._connect())
             self._wait(self._writer)
@@ -237,12 +237,6 @@ class Postgres:
                 self._writer.close()
                 self._writer = None
             self._exclusive.release()
-
-    def _busy(self, who: str) -> InputError:
-        return InputError(
-            f"the index in {self.address} is being changed by {who}: waited {lock.WAIT:g}"
-            " seconds, try again when that is done"
-        )
 
     def _wait(self, connection: Any) -> None:
         deadline = time.monotonic() + lock.WAIT
@@ -260,7 +254,9 @@ class Postgres:
                         [key],
                     ).fetchone()
                     name, since = who or ("another process", "a while")
-                    raise self._busy(f"{name} since {str(since).split('.')[0]}")
+                    raise lock.busy(
+                        self.address, f"{name} since {str(since).split('.')[0]}", lock.WAIT
+                    )
                 time.sleep(0.1)
 
     @contextmanager

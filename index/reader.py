@@ -114,7 +114,7 @@ class Reader:
 
 
 def states_of(encoding: Encoding) -> torch.Tensor:
-    """The states half-way up, (tokens, dimension).
+    """The states half-way up in float16, (tokens, dimension).
 
     Raises:
         ValueError: the encoding has none.
@@ -123,7 +123,7 @@ def states_of(encoding: Encoding) -> torch.Tensor:
 
     if encoding.lower is None:
         raise ValueError("this encoding has no states for a reader")
-    return torch.from_numpy(encoding.lower.astype(np.float32))
+    return torch.from_numpy(encoding.lower)
 
 
 def joined(

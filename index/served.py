@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -31,7 +31,7 @@ from index.place import Candidates, Meet
 from index.records import SCHEMA, Part, Record, State, rows_of, seal, total
 from index.types import Document, Passage, Span
 from index.vectors import FloatMatrix
-from index.view import Lazy, Library, alternatives, facts, passes
+from index.view import Lazy, Library, alternatives, facts, last_before, passes
 
 LONGEST = 100
 """A term is cut to so many characters."""
@@ -446,7 +446,8 @@ class ServedView:
     library: Library
     filters: tuple[Mapping[str, Any], ...] = ()
     """What it is confined to."""
-    _rows: dict[int, Row] = field(default_factory=dict)
+    _parts: dict[int, Part] = field(default_factory=dict)
+    """Passages that were read, and are what was written."""
 
     @cached_property
     def keywords(self) -> _Keywords:
@@ -496,10 +497,10 @@ class ServedView:
 
     def _fetch(self, rows: Sequence[int]) -> None:
         """Read rows, and what their documents are, at once."""
-        if len(self._rows) > RECENT:
-            self._rows.clear()
-        if missing := [row for row in rows if row not in self._rows]:
-            self._rows.update((row.id, row) for row in self.snapshot.session.rows(missing, ()))
+        if len(self._parts) > RECENT:
+            self._parts.clear()
+        if missing := [row for row in rows if row not in self._parts]:
+            self._keep(self.snapshot.session.rows(missing, ()))
         self._expect({self._part(row).document for row in rows})
 
     def words(self, question: str, language: str) -> list[dict[str, float]]:
@@ -509,16 +510,9 @@ class ServedView:
     def candidates(
         self, vector: NDArray[np.float32], words: Sequence[Mapping[str, float]], k: int
     ) -> Candidates:
-        session, among = self.snapshot.session, self._among
-        ids = set(session.nearest(vector, k, among))
-        worth = self.keywords.worth(words)
-        asked = {term for choices in worth for term in choices}
-        if asked:
-            ids |= set(session.holding(worth, self.keywords.counts(asked), k, among))
-        rows = list(session.rows(sorted(ids), asked))
-        self._rows.update((row.id, row) for row in rows)
-        parts = [self.snapshot.part(row) for row in rows]
-        self._check_filters({row.document for row in rows})
+        near = self.snapshot.session.nearest(vector, k, self._among)
+        rows = self._worded(words, k, near)
+        parts = [self._part(row.id) for row in rows]
         own = [part.vector.astype(np.float32) @ vector for part in parts]
         inner = [(part.sentences.astype(np.float32) @ vector).max() for part in parts]
         return Candidates(
@@ -529,14 +523,36 @@ class ServedView:
             np.asarray([row.language for row in rows], np.str_),
         )
 
+    def holding(self, words: Sequence[Mapping[str, float]], k: int) -> list[int]:
+        """See View.holding."""
+        rows = self._worded(words, k)
+        scores = self.keywords.scores(rows, words)
+        best = np.argsort(-scores, kind="stable")[:k]
+        return [rows[i].id for i in best if scores[i] > 0]
+
+    def _worded(
+        self, words: Sequence[Mapping[str, float]], k: int, near: Collection[int] = ()
+    ) -> list[Row]:
+        """Passages that hold the words, and those ``near``, in order, with what they hold."""
+        session, among, ids = self.snapshot.session, self._among, set(near)
+        worth = self.keywords.worth(words)
+        asked = {term for choices in worth for term in choices}
+        if asked:
+            ids |= set(session.holding(worth, self.keywords.counts(asked), k, among))
+        rows = list(session.rows(sorted(ids), asked))
+        self._keep(rows)
+        self._check_filters({row.document for row in rows})
+        return rows
+
+    def _keep(self, rows: Iterable[Row]) -> None:
+        self._parts.update((row.id, self.snapshot.part(row)) for row in rows)
+
     def _part(self, number: int) -> Part:
-        row = self._rows.get(number)
-        if row is None:
-            row = next(self.snapshot.session.rows([number], ()), None)
-        if row is None:
+        if number not in self._parts:
+            self._keep(self.snapshot.session.rows([number], ()))
+        if number not in self._parts:
             raise self.snapshot.damaged(f"passage {number} is missing")
-        self._rows[number] = row
-        return self.snapshot.part(row)
+        return self._parts[number]
 
     def passage(self, row: int) -> Passage:
         """A passage with its text, which is what was added, or DamageError."""
@@ -553,9 +569,7 @@ class ServedView:
         number = self._part(passage.row).document
         if passage.row == self.snapshot.record(number).first:
             return None
-        earlier = self.passage(passage.row - 1).sentences
-        ended = [span for span in earlier if span.end <= passage.start]
-        return ended[-1] if ended else None
+        return last_before(passage, self.passage(passage.row - 1))
 
     def terms(self, text: str, passage: Passage) -> list[str]:
         language = passage.document.language
@@ -571,7 +585,7 @@ class ServedView:
 
     def only(self, where: Mapping[str, Any]) -> ServedView:
         """See View.only."""
-        return replace(self, filters=(*self.filters, where), _rows={}) if where else self
+        return replace(self, filters=(*self.filters, where), _parts={}) if where else self
 
     def contents(self) -> Iterator[tuple[Document, list[Part]]]:
         for record in self.snapshot.confined(self._among):

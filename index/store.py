@@ -313,7 +313,7 @@ class PassageIndex:
         found = view.words(text, spoken)
         (encoding,) = self.encoder.encode([text], question=True)
         vector = encoding.vector
-        if vector.shape != (self._dimension,) or not np.isfinite(vector).all():
+        if not self._is_vector(vector):
             raise ModelError(
                 f"the encoder {self.encoder.name!r} gave {_what(vector)} for the question, not a"
                 f" vector of {self._dimension} numbers"
@@ -341,11 +341,11 @@ class PassageIndex:
         if k < 1:
             return []
         vector = query.encoding.vector
-        if vector.shape != (self._dimension,) or not np.isfinite(vector).all():
+        if not self._is_vector(vector):
             raise InputError(
                 f"a question's vector is {self._dimension} finite numbers, not {_what(vector)}"
             )
-        found = view.candidates(query.encoding.vector, query.words, max(POOL, k))
+        found = view.candidates(vector, query.words, max(POOL, k))
         channels = {"dense": found.own, "sentence": found.inner, "lexical": found.lexical}
         if (known := self.encoder.languages) is not None:
             # Of another language its vectors say nothing; what they say of the others must not
@@ -363,6 +363,9 @@ class PassageIndex:
             hits.append(Hit(passage, float(score[i]), places, nearest, shares))
         return hits
 
+    def _is_vector(self, vector: NDArray[np.float32]) -> bool:
+        return vector.shape == (self._dimension,) and bool(np.isfinite(vector).all())
+
     def _nearest(self, view: View, passage: Passage, query: Query) -> Span:
         """The sentence of a passage nearest to a question: by meaning, or else by keywords."""
         known = self.encoder.languages
@@ -376,11 +379,8 @@ class PassageIndex:
 
     def holding(self, text: str, language: str, view: View, k: int = 10) -> list[Document]:
         """Documents that may hold a text: those of the ``k`` passages with most of its words."""
-        vector = self.encoder.passages([text])[0]
-        found = view.candidates(vector, view.words(text, language), k)
-        best = np.argsort(-found.lexical, kind="stable")[:k]
-        rows = found.rows[best[found.lexical[best] > 0]]
-        return list(dict.fromkeys(passage.document for passage in view.read(rows.tolist())))
+        rows = view.holding(view.words(text, language), k)
+        return list(dict.fromkeys(passage.document for passage in view.read(rows)))
 
     def encodings(self, passages: Sequence[Passage]) -> list[Encoding]:
         """The token vectors of passages; the latest 256 are kept."""

@@ -439,6 +439,12 @@ class View:
         own, inner = held.cosines(rows, vector, self.snapshot)
         return Candidates(rows, own, inner, lexical[rows], held.languages_of(rows))
 
+    def holding(self, words: Sequence[Mapping[str, float]], k: int) -> list[int]:
+        """The rows of the ``k`` passages that hold most of the words, best first."""
+        scores = self.keywords.scores(words)
+        rows = top(scores, k)
+        return [int(row) for row in rows[np.argsort(-scores[rows], kind="stable")]]
+
     def vector(self, passage: Passage) -> NDArray[np.float32]:
         """The unit vector of one of this view's passages."""
         segment, at = self.searchable.locate(passage.row)
@@ -454,9 +460,7 @@ class View:
         segment, at = self.searchable.locate(passage.row)
         if at == 0 or segment.documents[at - 1] != segment.documents[at]:
             return None
-        earlier = self.passage(passage.row - 1).sentences
-        ended = [span for span in earlier if span.end <= passage.start]
-        return ended[-1] if ended else None
+        return last_before(passage, self.passage(passage.row - 1))
 
     def terms(self, text: str, passage: Passage) -> list[str]:
         """The index terms of a text that stands in ``passage``."""
@@ -477,6 +481,12 @@ class View:
         pairs = zip(self.searchable.segments, self.searchable.alive, strict=True)
         alive = [mask & np.isin(segment.documents, numbers) for segment, mask in pairs]
         return replace(self, searchable=self.searchable.only(alive), chosen=tuple(numbers))
+
+
+def last_before(passage: Passage, earlier: Passage) -> Span | None:
+    """The last sentence of the passage before one that ends before it begins."""
+    ended = [span for span in earlier.sentences if span.end <= passage.start]
+    return ended[-1] if ended else None
 
 
 def facts(record: Record) -> dict[str, Any]:

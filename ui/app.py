@@ -63,7 +63,7 @@ class _Page:
     def __init__(self, house: House, examples: Sequence[str]) -> None:
         self.house = house
         self.examples = examples
-        self.i18n = gr.I18n(**{language: everything(language) for language in LANGUAGES})
+        self.i18n = _i18n()
         self.labelled: list[tuple[gr.components.Component | gr.Tab, dict[str, str]]] = []
         self.blocks = gr.Blocks(
             title="Beleg", analytics_enabled=False, delete_cache=(60, 600), fill_width=True
@@ -520,7 +520,7 @@ def serve(
                         (guard.Guard, (uploads,), {}),
                     ]
                 },
-                i18n=gr.I18n(**{language: everything(language) for language in LANGUAGES}),
+                i18n=_i18n(),
                 theme=_theme(),
                 css=(_HERE / "page.css").read_text("utf-8"),
             )
@@ -539,6 +539,10 @@ def serve(
 def _warm(bot: Chatbot, question: str = "Warm?") -> None:
     with suppress(Exception):  # what is wrong is told to whoever asks
         Chatbot(bot.index, ranker=bot.ranker).ask(question)
+
+
+def _i18n() -> gr.I18n:
+    return gr.I18n(**{language: everything(language) for language in LANGUAGES})
 
 
 def _theme() -> gr.themes.Base:

@@ -14,7 +14,7 @@ from itertools import islice
 from textwrap import indent
 from typing import Any
 
-from index.types import Document, Hit
+from index.types import Document
 from rag.answer import Answer, Citation
 from rag.check import SUPPORT, Claim
 from rag.llm import LanguageModel
@@ -101,11 +101,10 @@ def terminal(answer: Answer) -> str:
         lines.append(_indented(against.quote, language))
     if not answer.answered:
         for hit in answer.passages[:NEAREST]:
-            document = hit.passage.document
-            start, end = _excerpt(hit)
-            place = where(document, start, end, language)
-            cut = "" if end in (hit.passage.end, hit.nearest and hit.nearest.end) else " …"
-            lines += ["", f"  · {place}", _indented(document.text[start:end] + cut, language)]
+            document, span = hit.passage.document, hit.nearest or hit.passage
+            end, said = _excerpt(document, span.start, span.end)
+            place = where(document, span.start, end, language)
+            lines += ["", f"  · {place}", _indented(said, language)]
     return plain("\n".join(lines))
 
 
@@ -136,13 +135,13 @@ def _flags(answer: Answer, language: str) -> list[str]:
     ]
 
 
-def _excerpt(hit: Hit) -> tuple[int, int]:
-    """The sentence of a passage nearest to the question, or whole words from its beginning."""
-    span = hit.nearest or hit.passage
-    if span.end - span.start <= EXCERPT:
-        return span.start, span.end
-    head = hit.passage.document.text[span.start : span.start + EXCERPT]
-    return span.start, span.start + len(re.split(r"\s+\S*$", head)[0])
+def _excerpt(document: Document, start: int, end: int) -> tuple[int, str]:
+    """A span if it is short, or whole words from its beginning: where that ends, and the text."""
+    text = document.text[start:end]
+    if len(text) <= EXCERPT:
+        return end, text
+    head = re.split(r"\s+\S*$", text[:EXCERPT])[0]
+    return start + len(head), f"{head} …"
 
 
 def plain(text: str) -> str:
@@ -389,16 +388,13 @@ def _refusal(answer: Answer, text: str, key: str, language: str, nearest: int) -
     items = []
     for mark in marks(answer, nearest):
         start, end = mark.start, mark.end
-        excerpt = mark.document.text[start:end]
-        cut = len(excerpt) > EXCERPT
-        if cut:
-            excerpt = re.split(r"\s+\S*$", excerpt[:EXCERPT])[0]
+        _, excerpt = _excerpt(mark.document, start, end)
         items.append(
             f'<li><a class="near" href="#source" data-mark="{mark.label}">'
             f'<span class="label">{mark.label}</span> '
             f"<span>{safe(where(mark.document, start, end, language))}</span></a>"
             f'<blockquote dir="auto" lang="{safe(mark.document.language)}">{safe(excerpt)}'
-            f"{' …' if cut else ''}</blockquote></li>"
+            "</blockquote></li>"
         )
     refused = safe(phrase("refused", language))
     heading = f'<p class="refused"><span aria-hidden="true">∅</span> {refused}</p>'

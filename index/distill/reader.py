@@ -219,7 +219,7 @@ def light(encoding: Encoding) -> Encoding:
 
 def on_device(encoding: Encoding) -> torch.Tensor:
     """The states half-way up, (tokens, dimension), where they are taught on."""
-    return states_of(encoding).half().to(DEVICE)
+    return states_of(encoding).to(DEVICE)
 
 
 def answers_on(page: Page, row: dict[str, Any]) -> tuple[NDArray[np.bool_], tuple[int, int] | None]:
@@ -240,19 +240,16 @@ def answers_on(page: Page, row: dict[str, Any]) -> tuple[NDArray[np.bool_], tupl
 
 def lookalikes(pages: Sequence[Page], asked: Sequence[Asked], k: int) -> NDArray[np.int64]:
     """For each question the ``k`` pages nearest to it, (questions, k)."""
-    vectors = torch.from_numpy(np.stack([page.encoding.vector for page in pages])).to(DEVICE)
+    of_pages, of_questions = (
+        torch.from_numpy(np.stack([one.encoding.vector for one in some])).to(DEVICE)
+        for some in (pages, asked)
+    )
     k = min(k, len(pages))
     found = [
-        (
-            torch.from_numpy(np.stack([a.encoding.vector for a in asked[i : i + 1024]])).to(DEVICE)
-            @ vectors.T
-        )
-        .topk(k, sorted=False)
-        .indices.cpu()
-        .numpy()
-        for i in range(0, len(asked), 1024)
+        (some @ of_pages.T).topk(k, sorted=False).indices
+        for some in torch.split(of_questions, 1024)
     ]
-    return np.concatenate(found)
+    return torch.cat(found).cpu().numpy()
 
 
 def same_story(pages: Sequence[Page], a: int, b: int) -> bool:
