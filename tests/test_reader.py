@@ -13,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from index.distill import squad
+from index.distill.lessons import answering, read_texts
 from index.distill.reader import Page, Pupil, Recipe, examples, main, material, teach
 from index.embed import BUNDLED, SentenceTransformerEncoder
 from index.late import sentence_of_tokens
@@ -173,3 +175,64 @@ def test_bad_input_is_one_line(
         told = capsys.readouterr().err
         assert said in told
         assert told.count("\n") == 1
+
+
+def squad_file(folder: Path) -> Path:
+    text = "Der Turm steht seit 1741. Er brannte 1802 ab. Der Turm ist 40 Meter hoch."
+    asked = [
+        ("a", "Wann brannte er ab?", "1802"),
+        ("b", "Was geschah?", "1741. Er brannte"),  # goes over the end of a sentence
+        ("c", "Wie hoch ist er?", "40 Meter"),
+    ]
+    qas: list[dict[str, object]] = [
+        {
+            "id": key,
+            "question": f" {question} ",
+            "answers": [{"text": answer, "answer_start": text.index(answer)}],
+        }
+        for key, question, answer in asked
+    ]
+    qas.append({"id": "d", "question": "Wer baute ihn?", "answers": [], "is_impossible": True})
+    other = {"context": "Das Tor ist von 1802.", "qas": []}
+    article = {"title": "Turm", "paragraphs": [{"context": text, "qas": qas}, other]}
+    file = folder / "squad.json"
+    file.write_text(json.dumps({"version": "2.0", "data": [article]}), "utf-8")
+    return file
+
+
+def test_lessons_of_a_squad_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "lessons"
+    arguments = ["squad", str(squad_file(tmp_path)), "--language", "de", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", arguments)
+    squad.main()
+    ((document, rows),) = read_texts(out)
+    assert document.language == "de"
+    assert document.text.endswith("40 Meter hoch.\n\nDas Tor ist von 1802.")
+    assert [(row["id"], row["question"], row["answers"]) for row in rows] == [
+        ("a", "Wann brannte er ab?", ["1802"]),
+        ("c", "Wie hoch ist er?", ["40 Meter"]),
+        ("d", "Wer baute ihn?", []),
+    ]
+    sentences = ["Er brannte 1802 ab.", "Der Turm ist 40 Meter hoch.", "Das Tor ist von 1802."]
+    assert [answering(row, sentences) for row in rows] == [
+        [True, False, False],  # not the gate's year
+        [False, True, False],
+        [False, False, False],
+    ]
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"data": [{"paragraphs": [{}]}]}', None])
+def test_what_is_no_squad_file_is_said_in_a_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    content: str | None,
+) -> None:
+    file = tmp_path / "squad.json"
+    if content is not None:
+        file.write_text(content, "utf-8")
+    monkeypatch.setattr("sys.argv", ["squad", str(file), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        squad.main()
+    assert ended.value.code == 2
+    assert "squad.json" in capsys.readouterr().err

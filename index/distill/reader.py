@@ -105,13 +105,31 @@ class LowRank(nn.Module):
         return self.base(x) + inner @ self.b.T.to(x.dtype)  # type: ignore[no-any-return]
 
 
+class Masters:
+    """Weights in float32 of those that are taught in bfloat16, which small steps would not move
+    (Micikevicius et al. 2018, "Mixed Precision Training")."""
+
+    def __init__(self, taught: Sequence[nn.Parameter]) -> None:
+        self._taught = taught
+        self.weights = [nn.Parameter(p.detach().float()) for p in taught]
+
+    def take_gradients(self) -> None:
+        for master, p in zip(self.weights, self._taught, strict=True):
+            master.grad = None if p.grad is None else p.grad.float()
+            p.grad = None
+
+    @torch.no_grad()
+    def give_weights(self) -> None:
+        for master, p in zip(self.weights, self._taught, strict=True):
+            p.copy_(master)
+
+
 class Pupil(nn.Module):
     """The encoder's upper layers, to be changed, and the reader's heads."""
 
     def __init__(self, layers: nn.ModuleList, size: int, dropout: float, *, whole: bool) -> None:
         super().__init__()
-        self.whole = whole
-        self.layers = layers.float() if whole else layers
+        self.layers = layers.bfloat16()
         for module in layers.modules():
             if isinstance(module, nn.Dropout):
                 # Slow in bfloat16 on processors; low-rank changes have their own.
@@ -147,9 +165,7 @@ class Pupil(nn.Module):
             dict(self.begin),
         )
         count = max(1, *(int(page.sentences.max(initial=-1)) + 1 for _, page in pairs))
-        # The layers alone: low-rank ones are in bfloat16 already, and scores must not be.
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.whole):
-            states = run(self.layers, x, mask)
+        states = run(self.layers, x, mask)
         found = scores(states, where, count, dict(self.heads))
         return found, states[:, 1:] @ self.heads["span"], where
 
@@ -398,11 +414,11 @@ def teach(
     pupil = Pupil(layers, encoder.dimension, recipe.dropout, whole=recipe.whole).train()
     pupil.go_on_from(held)
     pupil.to(DEVICE)
-    changed = [p for p in pupil.layers.parameters() if p.requires_grad]
+    masters = Masters([p for p in pupil.layers.parameters() if p.requires_grad])
     rest = [*pupil.heads.values(), *pupil.begin.values()]
     rate = recipe.whole_rate if recipe.whole else recipe.rate
     optimizer = torch.optim.AdamW(
-        [{"params": changed, "lr": rate}, {"params": rest, "lr": recipe.head_rate}],
+        [{"params": masters.weights, "lr": rate}, {"params": rest, "lr": recipe.head_rate}],
         weight_decay=0.01,
     )
     peaks = [group["lr"] for group in optimizer.param_groups]
@@ -419,9 +435,11 @@ def teach(
             group["lr"] = peak * min((done + 1e-3) / 0.05, 1.0) * (1 - done)
         loss = loss_of(pupil, pages, next(stream), recipe)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_([*changed, *rest], 1.0)
+        masters.take_gradients()
+        nn.utils.clip_grad_norm_([*masters.weights, *rest], 1.0)
         optimizer.step()
         optimizer.zero_grad()
+        masters.give_weights()
         losses.append(loss.detach())
         if len(losses) % TOLD == 0:
             recent = float(torch.stack(losses[-TOLD:]).mean())
@@ -459,6 +477,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--whole", action="store_true", help="train all weights of the layers")
     parser.add_argument("--batch", type=int, default=Recipe().batch, help="questions at a time")
     parser.add_argument("--pages", type=int, default=Recipe().pages, help="passages a question")
+    parser.add_argument("--dropout", type=float, default=Recipe().dropout)
     args = parser.parse_args(arguments)
     encoder = SentenceTransformerEncoder(args.encoder, halfway=True)
     try:
@@ -473,6 +492,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 batch=args.batch,
                 pages=args.pages,
                 whole=args.whole,
+                dropout=args.dropout,
                 rate=Recipe().rate * args.rate,
                 whole_rate=Recipe().whole_rate * args.rate,
                 head_rate=Recipe().head_rate * args.rate,
