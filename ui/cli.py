@@ -189,7 +189,7 @@ def _check(options: argparse.Namespace) -> int:
         _print(f"repaired; {held}{lost}")
         return DAMAGED if found.lost else DONE
     if found.problems:
-        if not isinstance(path, str):  # a server's is not mended so
+        if not (isinstance(path, str) and found.lost):  # a server's is not mended so
             _print(f"to mend it: beleg check --index {path} --repair")
         return DAMAGED
     _print(f"{path} is as it was written; {held}")
