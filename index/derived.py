@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
+from index.filters import labels_of
 from index.lexical import Compounds, stem, words
 from index.records import Record
 from index.served import (
@@ -19,7 +20,6 @@ from index.served import (
     ServedSnapshot,
     counted,
     kept_terms,
-    labels_of,
 )
 from index.types import Document
 

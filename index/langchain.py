@@ -33,7 +33,7 @@ from index.types import Document, Passage
 from index.vectors import Encoding, FloatMatrix, unit
 
 Filter = Mapping[str, Any]
-"""What metadata must say: see View.only. A document's own fields count as metadata."""
+"""What metadata must say: see index.filters. A document's own fields count as metadata."""
 
 
 def as_document(passage: Passage) -> LangChainDocument:
@@ -160,7 +160,7 @@ class EmbeddingsEncoder:
 class PassageStore(VectorStore):
     """A PassageIndex as LangChain's vector store; searching is hybrid, as it always is here.
 
-    Scores are higher for better matches. ``filter`` is a mapping as for View.only.
+    Scores are higher for better matches. ``filter`` is a mapping as in index.filters.
     """
 
     def __init__(self, index: PassageIndex) -> None:

@@ -34,8 +34,9 @@ from numpy.typing import NDArray
 
 from index import keywords, lock
 from index.errors import InputError
+from index.filters import Among
 from index.records import Record, State, seal
-from index.served import Among, New, Row, damaged
+from index.served import New, Row, damaged
 
 NAME = "beleg"
 """What the collections' names begin with, if the address says nothing else (``…#name``)."""

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from index import lock
 from index.errors import InputError
+from index.filters import Among
 from index.records import Record, State, seal
-from index.served import Among, New, Row, damaged
+from index.served import New, Row, damaged
 
 NAME = "beleg"
 """The schema that an index is in, if the address names no other (``…/database#name``)."""

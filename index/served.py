@@ -11,14 +11,12 @@ folder it is found out anew as words are added.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -26,12 +24,13 @@ from numpy.typing import NDArray
 
 from index import keywords
 from index.errors import BelegError, DamageError, InputError
+from index.filters import Among, among, labels_of, passes
 from index.lexical import Compounds, question_words, stop_words, terms, words
 from index.place import Candidates, Meet
 from index.records import SCHEMA, Part, Record, State, rows_of, seal, total
 from index.types import Document, Passage, Span
 from index.vectors import FloatMatrix
-from index.view import Lazy, Library, alternatives, facts, last_before, passes
+from index.view import Lazy, Library, last_before
 
 LONGEST = 100
 """A term is cut to so many characters."""
@@ -67,28 +66,6 @@ class Row(NamedTuple):
             return None
         spans = np.frombuffer(self.spans, np.uint32).reshape(-1, 2)
         return Part(*self[:4], spans, self.vector, self.sentences, total([sealed, below]))
-
-
-Among = tuple[frozenset[str], ...]
-"""What a search is confined to: documents that have a label of each of these sets."""
-
-
-def label(key: str, value: object) -> str:
-    """What a document is found by that says this; the engines' own filters look for it."""
-    held = json.dumps(_alike(value), sort_keys=True, default=repr)
-    data = f"{key}\0{type(value).__name__}\0{held}".encode("utf-8", "surrogatepass")
-    return blake2b(data, digest_size=8).hexdigest()
-
-
-def _alike(value: Any) -> Any:
-    """The same for all values that are equal."""
-    if isinstance(value, (list, tuple)):
-        return [_alike(one) for one in value]
-    if isinstance(value, Mapping):
-        return {str(key): _alike(one) for key, one in value.items()}
-    if isinstance(value, (bool, float)) and value == value // 1 and abs(value) < 2**53:
-        return int(value)
-    return value
 
 
 class New(NamedTuple):
@@ -396,11 +373,6 @@ class ServedWriter(ServedSnapshot):
         return New(record, document.text, labels_of(record), rows)
 
 
-def labels_of(record: Record) -> set[str]:
-    """What a document is found by."""
-    return {label(key, value) for key, value in facts(record).items()}
-
-
 def kept_terms(text: str, language: str, compounds: Compounds) -> Counter[str]:
     """How often a passage holds its terms."""
     return Counter(term[:LONGEST] for term in terms(text, language, compounds))
@@ -504,11 +476,7 @@ class ServedView:
 
     @cached_property
     def _among(self) -> Among:
-        return tuple(
-            frozenset(label(key, one) for one in alternatives(wanted))
-            for where in self.filters
-            for key, wanted in where.items()
-        )
+        return tuple(one for where in self.filters for one in among(where))
 
     @property
     def passages(self) -> Sequence[Passage]:

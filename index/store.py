@@ -332,7 +332,7 @@ class PassageIndex:
 
         A passage's score is the sum of its own cosine with the question, that of its
         best sentence, and its share of the question's BM25 (see fuse.WEIGHTS). For
-        ``where`` see View.only.
+        ``where`` see index.filters.
         """
         view = view or self.view
         query = question if isinstance(question, Query) else self.query(question, view)

@@ -23,9 +23,9 @@ from langchain_tests.integration_tests import VectorStoreIntegrationTests
 from index import lock
 from index.check import Findings, check, repair
 from index.errors import DamageError, InputError, MismatchError
+from index.filters import label
 from index.langchain import PassageStore
 from index.milvus import PLACES as SENTENCE
-from index.served import label
 from index.store import PassageIndex
 from index.types import Document
 from rag.chatbot import EXAMPLE
