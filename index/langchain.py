@@ -227,7 +227,7 @@ class PassageStore(VectorStore):
 
     def delete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
         """Remove those of the ids that are there; None removes all."""
-        gone = ids if ids is not None else [d.source for d in self.index.documents]
+        gone = ids if ids is not None else [r.source for r in self.index.records]
         self.index.remove(*gone, missing_ok=True)
         return True
 
