@@ -3,6 +3,8 @@
 A repair reads every document and passage by itself, and makes a new file of those that are
 what was written. What was lost of vectors is embedded again from the texts; a text that is
 lost is named. The new file takes the old one's place at once, or not at all.
+
+On a server only what follows from the texts is mended (index.derived).
 """
 
 from __future__ import annotations
@@ -22,12 +24,13 @@ import numpy as np
 from index import large, manifest
 from index.carve import carve
 from index.database import Database, read_count, replace, write_count
+from index.derived import Derived
 from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
 from index.errors import DamageError, InputError, MismatchError, ModelError
 from index.local import Local
 from index.place import place_of
-from index.records import SCHEMA, TABLES, Part, Snapshot, total
-from index.served import Served
+from index.records import SCHEMA, TABLES, Part, Record, Snapshot, total
+from index.served import Row, Served, ServedSnapshot
 from index.store import PassageIndex, missing
 from index.types import Document
 
@@ -92,11 +95,13 @@ def repair(
     place = place_of(folder)
     if isinstance(place, Served):
         found = _check_served(place, model, encoder)
-        if found.problems:
+        if found.lost:
             raise InputError(
                 f"an index on a server is not repaired: what beleg check --index {place.path}  "
                 "names, remove and add again, or bring back the server's own backup"
             )
+        if found.problems:
+            _mend_served(place)
         return found
     folder = Path(folder)
     database = _open(folder)
@@ -125,22 +130,69 @@ def _check_served(place: Served, model: str | None, encoder: Encoder | None) -> 
         snapshot = place.snapshot()
         held, state = snapshot.manifest(), snapshot.state()
     except DamageError as error:
-        found.problems.append(str(error))
+        found.lose(str(error))
         return found
+    derived = Derived(snapshot)
+    for record, document, parts in _served(snapshot, found):
+        found.passages += len(parts)
+        found.documents += 1
+        digest = total([record.seal], digest)
+        if not derived.follows(record, document, [row for row, _ in parts]):
+            what = f"{record.source!r} is found by what it is not"
+            found.problems.append(str(snapshot.damaged(what, mends=True)))
+    there = (state.documents, state.passages, state.digest)
+    if not found.problems:
+        if there != (found.documents, found.passages, digest):
+            found.lose(str(snapshot.damaged("its parts do not add up")))
+        elif wrong := len(derived.uncounted()):
+            what = f"of {wrong} words it says wrongly how many passages hold them"
+            found.problems.append(str(snapshot.damaged(what, mends=True)))
+    known = len(found.problems)
+    _compare(held, place.path, model, encoder, found)
+    found.lost += found.problems[known:]
+    return found
+
+
+def _served(
+    snapshot: ServedSnapshot, found: Findings
+) -> Iterator[tuple[Record, Document, list[tuple[Row, Part]]]]:
+    """Every document on a server that is what was written, with its passages."""
     for number in snapshot.session.numbers(()):
         try:
             record = snapshot.record(number)
-            snapshot.document(record)
-            found.passages += len(snapshot.parts(record))
-            found.documents += 1
-            digest = total([record.seal], digest)
+            yield record, snapshot.document(record), snapshot.passages(record, None)
         except DamageError as error:
-            found.problems.append(str(error))
-    there = (state.documents, state.passages, state.digest)
-    if not found.problems and there != (found.documents, found.passages, digest):
-        found.problems.append(str(snapshot.damaged("its parts do not add up")))
-    _compare(held, place.path, model, encoder, found)
-    return found
+            found.lose(str(error))
+
+
+def _mend_served(place: Served) -> None:
+    """Put those documents anew that are found by what they are not, and count all again."""
+    with place.exclusive():
+        snapshot = place.snapshot()
+        derived, wrong = Derived(snapshot), list[tuple[Document, list[Part]]]()
+        for record, document, rows in _served(snapshot, Findings()):
+            if not derived.follows(record, document, [row for row, _ in rows]):
+                wrong.append((document, [part for _, part in rows]))
+            if len(wrong) == BATCH:
+                _put_again(place, wrong)
+        _put_again(place, wrong)
+        snapshot = place.snapshot()
+        derived = Derived(snapshot)
+        for record, document, rows in _served(snapshot, Findings()):
+            derived.follows(record, document, [row for row, _ in rows])
+        with place.writing() as writer:
+            writer.recount(derived.uncounted())
+
+
+def _put_again(place: Served, wrong: list[tuple[Document, list[Part]]]) -> None:
+    if not wrong:
+        return
+    with place.writing() as writer:
+        for document, parts in wrong:
+            passages = [part.passage(document) for part in parts]
+            vectors = np.asarray([part.vector for part in parts], np.float16)
+            writer.put(document, passages, vectors, [part.sentences for part in parts])
+    wrong.clear()
 
 
 def _compare(

@@ -71,10 +71,11 @@ class CoarseIndex:
     ones the lists lost more.
     """
 
-    def __init__(self, index: Any) -> None:
+    def __init__(self, index: Any, packed: NDArray[np.uint8] | None = None) -> None:
         import faiss
 
         self._index = index
+        self._packed = packed  # where FAISS has its bytes
         self._index.k_factor = REFINED
         self._fine: Any = faiss.downcast_index(index.refine_index)
 
@@ -98,9 +99,12 @@ class CoarseIndex:
 
     @classmethod
     def unpack(cls, packed: NDArray[np.uint8]) -> Self:
+        """One that reads the bytes where they are; none can be added to it, but to its copy."""
         import faiss
 
-        return cls(faiss.deserialize_index(packed))
+        wrapped: Any = faiss  # what its Python side adds, its type hints lack
+        reader = wrapped.ZeroCopyIOReader(wrapped.swig_ptr(packed), len(packed))
+        return cls(wrapped.read_index(reader), packed)
 
     def pack(self) -> NDArray[np.uint8]:
         import faiss
@@ -109,7 +113,9 @@ class CoarseIndex:
 
     def copy(self, kept: NDArray[np.bool_]) -> CoarseIndex:
         """One of the rows that are ``kept``, to be added to."""
-        made = CoarseIndex.unpack(self.pack())
+        import faiss
+
+        made = CoarseIndex(faiss.deserialize_index(self.pack()))
         if not kept.all():
             made._index.reset()
             for begin in range(0, len(self), BLOCK):

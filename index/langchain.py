@@ -33,7 +33,7 @@ from index.types import Document, Passage
 from index.vectors import Encoding, FloatMatrix, unit
 
 Filter = Mapping[str, Any]
-"""What metadata must say: see View.only. A document's own fields count as metadata."""
+"""What metadata must say: see index.filters. A document's own fields count as metadata."""
 
 
 def as_document(passage: Passage) -> LangChainDocument:
@@ -160,7 +160,7 @@ class EmbeddingsEncoder:
 class PassageStore(VectorStore):
     """A PassageIndex as LangChain's vector store; searching is hybrid, as it always is here.
 
-    Scores are higher for better matches. ``filter`` is a mapping as for View.only.
+    Scores are higher for better matches. ``filter`` is a mapping as in index.filters.
     """
 
     def __init__(self, index: PassageIndex) -> None:
@@ -227,7 +227,7 @@ class PassageStore(VectorStore):
 
     def delete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
         """Remove those of the ids that are there; None removes all."""
-        gone = ids if ids is not None else [d.source for d in self.index.documents]
+        gone = ids if ids is not None else [r.source for r in self.index.records]
         self.index.remove(*gone, missing_ok=True)
         return True
 

@@ -34,8 +34,9 @@ from numpy.typing import NDArray
 
 from index import keywords, lock
 from index.errors import InputError
+from index.filters import Among
 from index.records import Record, State, seal
-from index.served import Among, New, Row, damaged
+from index.served import New, Row, damaged
 
 NAME = "beleg"
 """What the collections' names begin with, if the address says nothing else (``…#name``)."""
@@ -396,6 +397,8 @@ class Milvus:
 class MilvusSession:
     """One state (see index.served.Session)."""
 
+    sure = TERMS
+
     def __init__(self, engine: Milvus) -> None:
         self._engine = engine
         held = engine.value("state")
@@ -413,7 +416,7 @@ class MilvusSession:
         return " and ".join(found)
 
     def _query(self, table: str, where: str, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Rows in the order of their keys, however many."""
+        """Rows in the order of their keys, the first of the fields, however many."""
         pages = self._engine.call(
             "query_iterator", table, batch_size=CHUNK, filter=where, output_fields=list(fields)
         )
@@ -422,7 +425,7 @@ class MilvusSession:
             while page := pages.next():
                 found += page
             pages.close()
-        yield from sorted(found, key=lambda row: row["id"])
+        yield from sorted(found, key=lambda row: row[fields[0]])
 
     def state(self) -> State:
         return self._state
@@ -556,7 +559,38 @@ class MilvusSession:
             found[by_digest[row["name"]]] = -row["number"]
         return found
 
+    # --- what follows from the texts ---
+
+    def name(self, term: str) -> str:
+        return f"{DIGEST}{digest(term)}"
+
+    def every_count(self) -> dict[str, int]:
+        """Without what a writer that was killed, or is at it, has counted."""
+        rows = self._query("values", "number < 0", ["name", "number"])
+        found = {row["name"]: -row["number"] for row in rows}
+        undo = self._engine.value("undo")
+        if undo and undo["generation"] > self._state.generation:
+            found |= undo["counts"]
+        return {self.name(f"{DIGEST}{one}"): n for one, n in found.items()}
+
+    def labels(self, record: Record) -> list[Collection[str]]:
+        """Passages and sentences have those of their document."""
+        found: list[Collection[str]] = []
+        rows = list(self._get("documents", [record.id], ["id", "labels"]))
+        for table in ("passages", "sentences"):
+            where = f"document == {record.id}"
+            fields = ["id", "labels", *(["passage"] if table == "sentences" else [])]
+            rows += self._query(table, where, fields)
+        for row in rows:
+            own = row.get("passage", row["id"] >> PLACES) == row["id"] >> PLACES
+            found.append(list(row["labels"]) if own else [])
+        return found
+
     # --- within a transaction that writes ---
+
+    def keeps(self, counts: Mapping[str, int]) -> dict[str, int]:
+        every = (term for term, n in counts.items() for _ in range(n))
+        return dict(Counter(islice(every, TERMS)))
 
     def insert(self, new: Sequence[New]) -> None:
         documents, texts, passages, sentences = [], [], [], []
@@ -593,7 +627,7 @@ class MilvusSession:
                         **{"id": row.id, "document": row.document, "start": row.start},
                         **{"end": row.end, "length": row.length, "language": row.language},
                         **{"spans": row.spans.hex(), "seal": row.seal.hex()},
-                        **{"seal_too": row.seal_too.hex(), "terms": " ".join(terms[:TERMS])},
+                        **{"seal_too": row.seal_too.hex(), "terms": " ".join(terms)},
                         **{"labels": found_by, "vector": row.vector.astype(np.float32).tolist()},
                     }
                 )

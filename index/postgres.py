@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from index import lock
 from index.errors import InputError
+from index.filters import Among
 from index.records import Record, State, seal
-from index.served import Among, New, Row, damaged
+from index.served import New, Row, damaged
 
 NAME = "beleg"
 """The schema that an index is in, if the address names no other (``…/database#name``)."""
@@ -281,6 +282,8 @@ class _Terms(NamedTuple):
 class PostgresSession:
     """What is done within one transaction (see index.served.Session)."""
 
+    sure = TIMES
+
     def __init__(self, connection: Any, engine: Postgres) -> None:
         self._db = connection
         self.told = engine.told
@@ -457,7 +460,28 @@ class PostgresSession:
         asked = [name for name in names if "\0" not in name]
         return dict(self._rows("SELECT name, passages FROM counts WHERE name = ANY(%s)", asked))
 
+    # --- what follows from the texts ---
+
+    def name(self, term: str) -> str:
+        return term
+
+    def every_count(self) -> dict[str, int]:
+        return dict(self._rows("SELECT name, passages FROM counts"))
+
+    def labels(self, record: Record) -> list[Collection[str]]:
+        """Sentences say which document they are of, and so have its labels."""
+        last = record.first + record.passages - 1
+        sql = (
+            "SELECT labels FROM documents WHERE id = %s UNION ALL"
+            " SELECT DISTINCT d.labels FROM sentences s LEFT JOIN documents d ON d.id = s.document"
+            " WHERE s.passage BETWEEN %s AND %s"
+        )
+        return [found or [] for (found,) in self._rows(sql, record.id, record.first, last)]
+
     # --- within a transaction that writes ---
+
+    def keeps(self, counts: Mapping[str, int]) -> dict[str, int]:
+        return {term: min(n, TIMES) for term, n in islice(counts.items(), LEXEMES)}
 
     def insert(self, new: Sequence[New]) -> None:
         with self.told(), self._db.cursor() as cursor:
@@ -491,10 +515,12 @@ class PostgresSession:
 
     def delete(self, record: Record) -> None:
         with self.told():
-            for table, column in (
-                *(("documents", "id"), ("passages", "document"), ("sentences", "document")),
+            for where in (
+                "sentences WHERE passage IN (SELECT id FROM passages WHERE document = %s)",
+                "passages WHERE document = %s",
+                "documents WHERE id = %s",
             ):
-                self._db.execute(f"DELETE FROM {table} WHERE {column} = %s", [record.id])
+                self._db.execute(f"DELETE FROM {where}", [record.id])
 
     def count(self, change: Mapping[str, int]) -> None:
         with self.told():
@@ -552,9 +578,8 @@ def _quoted(term: str) -> str:
 
 def _tsvector(counts: Mapping[str, int]) -> bytes:
     """Terms with as many positions as they occur, of which PostgreSQL only counts the number."""
-    some = sorted((term.encode("utf-8"), n) for term, n in islice(counts.items(), LEXEMES))
+    some = sorted((term.encode("utf-8"), n) for term, n in counts.items())
     found = bytearray(struct.pack("!i", len(some)))
     for term, n in some:
-        many = min(n, TIMES)
-        found += term + struct.pack(f"!xH{many}H", many, *range(1, many + 1))
+        found += term + struct.pack(f"!xH{n}H", n, *range(1, n + 1))
     return bytes(found)

@@ -275,6 +275,17 @@ class Snapshot:
         if not complete or total([], sum(p.digest for p in parts)) != record.digest:
             raise self.damaged(f"the passages of {record.source!r} are not all there")
 
+    def removed(self, after: State | None) -> list[tuple[int, ...]]:
+        """The notes of the documents that ``after`` had and the file has no more."""
+        if after is None:
+            return []
+        where = "id > ? AND document <= ?"
+        return list(
+            self.rows(
+                f"SELECT * FROM removed WHERE {where}", after.last_removed, after.last_document
+            )
+        )
+
     def parts(self, where: str = "", *values: object) -> Iterator[Part]:
         """Passages' rows in the order of their ids."""
         for row in self.rows(f"{_PART} {where} ORDER BY p.id", *values):

@@ -11,14 +11,12 @@ folder it is found out anew as words are added.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -26,12 +24,13 @@ from numpy.typing import NDArray
 
 from index import keywords
 from index.errors import BelegError, DamageError, InputError
+from index.filters import Among, among, labels_of, passes
 from index.lexical import Compounds, question_words, stop_words, terms, words
 from index.place import Candidates, Meet
 from index.records import SCHEMA, Part, Record, State, rows_of, seal, total
 from index.types import Document, Passage, Span
 from index.vectors import FloatMatrix
-from index.view import Lazy, Library, alternatives, facts, last_before, passes
+from index.view import Lazy, Library, last_before
 
 LONGEST = 100
 """A term is cut to so many characters."""
@@ -67,28 +66,6 @@ class Row(NamedTuple):
             return None
         spans = np.frombuffer(self.spans, np.uint32).reshape(-1, 2)
         return Part(*self[:4], spans, self.vector, self.sentences, total([sealed, below]))
-
-
-Among = tuple[frozenset[str], ...]
-"""What a search is confined to: documents that have a label of each of these sets."""
-
-
-def label(key: str, value: object) -> str:
-    """What a document is found by that says this; the engines' own filters look for it."""
-    held = json.dumps(_alike(value), sort_keys=True, default=repr)
-    data = f"{key}\0{type(value).__name__}\0{held}".encode("utf-8", "surrogatepass")
-    return blake2b(data, digest_size=8).hexdigest()
-
-
-def _alike(value: Any) -> Any:
-    """The same for all values that are equal."""
-    if isinstance(value, (list, tuple)):
-        return [_alike(one) for one in value]
-    if isinstance(value, Mapping):
-        return {str(key): _alike(one) for key, one in value.items()}
-    if isinstance(value, (bool, float)) and value == value // 1 and abs(value) < 2**53:
-        return int(value)
-    return value
 
 
 class New(NamedTuple):
@@ -138,7 +115,22 @@ class Session(Protocol):
 
     def counts(self, names: Collection[str]) -> dict[str, int]: ...
 
+    # To hold what follows from the texts against them (index.derived):
+
+    sure: int
+    """Of a passage of no more terms all are kept."""
+
+    def name(self, term: str) -> str:
+        """What rows with all counts, and ``every_count``, call a term."""
+
+    def every_count(self) -> dict[str, int]: ...
+    def labels(self, record: Record) -> list[Collection[str]]:
+        """What a document is found by: wherever that is noted."""
+
     # Within a transaction:
+
+    def keeps(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """What is kept of a passage's terms."""
 
     def insert(self, new: Sequence[New]) -> None: ...
     def delete(self, record: Record) -> None: ...
@@ -164,10 +156,11 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def damaged(address: str, what: str) -> DamageError:
+def damaged(address: str, what: str, *, mends: bool = False) -> DamageError:
+    """``mends`` says that a repair does."""
+    how = "--repair  mends it" if mends else " says what of it, remove and add that again"
     return DamageError(
-        f"the index in {address} is damaged ({what}): beleg check --index {address}  says what of"
-        " it, remove and add that again"
+        f"the index in {address} is damaged ({what}): beleg check --index {address} {how}"
     )
 
 
@@ -189,10 +182,10 @@ class ServedSnapshot:
             raise self.damaged("its manifest is not what was written")
         return held
 
-    def damaged(self, what: str) -> BelegError:
+    def damaged(self, what: str, *, mends: bool = False) -> BelegError:
         if self.session.stale():
             return InputError(f"the index in {self._address} changed while it was read: try again")
-        return damaged(self._address, what)
+        return damaged(self._address, what, mends=mends)
 
     def find(self, **equal: object) -> Iterator[Record]:
         return map(self._sound, self.session.records((), **equal))
@@ -237,15 +230,20 @@ class ServedSnapshot:
 
     def parts(self, record: Record) -> list[Part]:
         """The passages of a document: all of them, or DamageError."""
+        return [part for _, part in self.passages(record, ())]
+
+    def passages(self, record: Record, terms: Collection[str] | None) -> list[tuple[Row, Part]]:
+        """The same, as the engine has them too."""
         ids = range(record.first, record.first + record.passages)
-        parts = [self.part(row) for row in self.session.rows(ids, ())]
+        rows = list(self.session.rows(ids, terms))
+        parts = [self.part(row) for row in rows]
         complete = [(p.id, p.document) for p in parts] == [(i, record.id) for i in ids]
         if not complete or total([], sum(p.digest for p in parts)) != record.digest:
             raise self.damaged(f"the passages of {record.source!r} are not all there")
-        return parts
+        return list(zip(rows, parts, strict=True))
 
 
-class _Known:
+class Known:
     """The words that a compound may be split into, asked of the server where it matters."""
 
     def __init__(self, session: Session, own: Collection[str] = ()) -> None:
@@ -309,7 +307,7 @@ class ServedWriter(ServedSnapshot):
             text = ""  # then some words stay known that are not
         ids = range(record.first, record.first + record.passages)
         for row in self.session.rows(ids, None):
-            self._change.subtract(_counted(row.counts, text[row.start : row.end], record.language))
+            self._change.subtract(counted(row.counts, text[row.start : row.end], record.language))
         self.session.delete(record)
         sealed = int.from_bytes(record.seal, "little", signed=True)
         self._state = self._state._replace(
@@ -317,6 +315,10 @@ class ServedWriter(ServedSnapshot):
             passages=self._state.passages - record.passages,
             digest=total([], self._state.digest - sealed),
         )
+
+    def recount(self, change: Mapping[str, int]) -> None:
+        """Change how many passages are said to hold what."""
+        self._change.update(change)
 
     def finish(self) -> None:
         """Write what was put, the counts and the state."""
@@ -330,13 +332,13 @@ class ServedWriter(ServedSnapshot):
                 own |= _words(passage.text, document.language)
             if document.language == "de":
                 spelt |= set(words(document.text))
-        compounds = _Known(self.session, own).compounds(spelt)
+        compounds = Known(self.session, own).compounds(spelt)
         new = []
         for given in self._pending.values():
             new.append(self._new(compounds, *given))
             for row in new[-1].rows:
                 spelt_here = new[-1].text[row.start : row.end]
-                self._change.update(_counted(row.counts, spelt_here, row.language))
+                self._change.update(counted(row.counts, spelt_here, row.language))
         self.session.insert(new)
         self.session.count({name: n for name, n in self._change.items() if n})
         self.session.finish(self._state._replace(generation=self._state.generation + 1))
@@ -355,10 +357,10 @@ class ServedWriter(ServedSnapshot):
         )
         rows = []
         for at, (passage, part, below) in enumerate(zip(passages, parts, inner, strict=True)):
-            found = [t[:LONGEST] for t in terms(passage.text, document.language, compounds)]
+            found = kept_terms(passage.text, document.language, compounds)
             row = (
                 *(*part[:5], vectors[at], part[6], sentences[at], below[2]),
-                *(document.language, len(found), Counter(found)),
+                *(document.language, found.total(), self.session.keeps(found)),
             )
             rows.append(Row(*row))
         self._state = state._replace(
@@ -368,11 +370,15 @@ class ServedWriter(ServedSnapshot):
             last_document=record.id,
             last_passage=record.first + len(rows) - 1,
         )
-        labels = {label(key, value) for key, value in facts(record).items()}
-        return New(record, document.text, labels, rows)
+        return New(record, document.text, labels_of(record), rows)
 
 
-def _counted(counts: Mapping[str, int], text: str, language: str) -> dict[str, int]:
+def kept_terms(text: str, language: str, compounds: Compounds) -> Counter[str]:
+    """How often a passage holds its terms."""
+    return Counter(term[:LONGEST] for term in terms(text, language, compounds))
+
+
+def counted(counts: Mapping[str, int], text: str, language: str) -> dict[str, int]:
     """What a passage adds to the counts."""
     spelt = dict.fromkeys((WORD + word for word in _words(text, language)), 1)
     return dict.fromkeys(counts, 1) | spelt | {ALL: sum(counts.values())}
@@ -454,8 +460,8 @@ class ServedView:
         return _Keywords(self.snapshot.session)
 
     @cached_property
-    def _known(self) -> _Known:
-        return _Known(self.snapshot.session)
+    def _known(self) -> Known:
+        return Known(self.snapshot.session)
 
     @property
     def documents(self) -> Sequence[Document]:
@@ -470,11 +476,7 @@ class ServedView:
 
     @cached_property
     def _among(self) -> Among:
-        return tuple(
-            frozenset(label(key, one) for one in alternatives(wanted))
-            for where in self.filters
-            for key, wanted in where.items()
-        )
+        return tuple(one for where in self.filters for one in among(where))
 
     @property
     def passages(self) -> Sequence[Passage]:
@@ -581,7 +583,8 @@ class ServedView:
         if self.filters:
             for record in self.snapshot.find(id=sorted(documents)):
                 if not all(passes(record, where) for where in self.filters):
-                    raise self.snapshot.damaged(f"{record.source!r} is found by what it is not")
+                    what = f"{record.source!r} is found by what it is not"
+                    raise self.snapshot.damaged(what, mends=True)
 
     def only(self, where: Mapping[str, Any]) -> ServedView:
         """See View.only."""

@@ -29,7 +29,7 @@ from index.load import load_all
 from index.local import Local
 from index.place import Place, Snapshot, View, place_of
 from index.progress import progress_bar
-from index.records import text_hash
+from index.records import Record, text_hash
 from index.split import passages as split
 from index.split import sentences
 from index.text import canonical
@@ -296,6 +296,11 @@ class PassageIndex:
         """All documents in the order they were added, each read when it is asked for."""
         return self._place.documents(self._place.snapshot())
 
+    @property
+    def records(self) -> Iterator[Record]:
+        """What is known of all documents, in the same order, without reading their texts."""
+        return self._place.snapshot().find()
+
     def query(self, question: str, view: View | None = None) -> Query:
         """A question's language, vectors and words.
 
@@ -332,7 +337,7 @@ class PassageIndex:
 
         A passage's score is the sum of its own cosine with the question, that of its
         best sentence, and its share of the question's BM25 (see fuse.WEIGHTS). For
-        ``where`` see View.only.
+        ``where`` see index.filters.
         """
         view = view or self.view
         query = question if isinstance(question, Query) else self.query(question, view)

@@ -9,7 +9,6 @@ most of them are in one large segment (index.large), whose vectors stay in the f
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,13 +21,14 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from index.dense import DenseIndex
+from index.filters import Among, Labels, among
 from index.fuse import top
 from index.keywords import KeywordIndex, Postings
 from index.large import GROWN, Large
 from index.lexical import Compounds, question_words, terms, words
 from index.place import Candidates
 from index.place import Snapshot as AnySnapshot
-from index.records import Part, Record, Snapshot, State, total
+from index.records import Part, Snapshot, State, total
 from index.types import Document, Passage, Span
 from index.vectors import FloatMatrix
 
@@ -38,6 +38,8 @@ LARGE = 20_000
 """From so many passages on there is a large segment: exact search is no more quick."""
 REST = 3_000
 """So many passages may stay out of the large segment, and are read when an index is opened."""
+FILTERS = 8
+"""Of a state, what so many filters let through is kept."""
 RECENT = 50_000_000
 """So many characters of documents stay in memory once they were read."""
 
@@ -46,7 +48,7 @@ T = TypeVar("T")
 
 
 class Library:
-    """Documents that were read lately, or are in use; one and the same for all who ask."""
+    """What was read lately, or is in use: documents and labels; the same for all who ask."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,6 +56,7 @@ class Library:
         self._recent: LRUCache[tuple[str, int], Document] = LRUCache(
             RECENT, getsizeof=lambda document: len(document.text)
         )
+        self._labels: Labels | None = None
 
     def get(self, snapshot: AnySnapshot, incarnation: str, number: int) -> Document:
         key = (incarnation, number)
@@ -67,6 +70,15 @@ class Library:
             if len(held.text) < RECENT:
                 self._recent[key] = held
         return held
+
+    def labels(self, snapshot: Snapshot) -> Labels:
+        """The labels of a state's documents."""
+        with self._lock:
+            earlier = self._labels
+        found = Labels.of(snapshot, earlier)
+        with self._lock:
+            self._labels = found
+        return found
 
     def missing(self, incarnation: str, numbers: Collection[int]) -> list[int]:
         with self._lock:
@@ -117,17 +129,6 @@ class Segment:
     def sentences_of(self, mask: Mask) -> Mask:
         """Which sentences are of the passages that a mask chooses."""
         return np.repeat(mask, np.diff(self.first_sentence))
-
-
-def _removed(snapshot: Snapshot, after: State | None) -> list[tuple[int, ...]]:
-    """The notes of the documents that ``after`` had and the file has no more."""
-    if after is None:
-        return []
-    where = "id > ? AND document <= ?"
-    rows = snapshot.rows(
-        f"SELECT * FROM removed WHERE {where}", after.last_removed, after.last_document
-    )
-    return list(rows)
 
 
 def read(snapshot: Snapshot, after: State | None, dimension: int) -> tuple[Segment, list[bytes]]:
@@ -191,6 +192,10 @@ class Searchable:
     alive: tuple[Mask, ...] = ()
     """Which rows of each segment are there still."""
     keywords: KeywordIndex = field(default_factory=lambda: KeywordIndex([]))
+    _filtered: LRUCache[Among, tuple[NDArray[np.int64], Searchable]] = field(
+        default_factory=lambda: LRUCache(FILTERS), init=False, repr=False
+    )
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @classmethod
     def of_large(cls, large: Large) -> Searchable:
@@ -224,7 +229,7 @@ class Searchable:
         segments = list(earlier.segments) if earlier else []
         alive = list(earlier.alive) if earlier else []
         documents, digest = (before.documents, before.digest) if before else (0, 0)
-        for _, number, first, passages, sealed in _removed(snapshot, before):
+        for _, number, first, passages, sealed in snapshot.removed(before):
             documents, digest = documents - 1, digest - sealed
             _mark(segments, alive, number, first, passages)
         large = earlier.large if earlier else None
@@ -260,9 +265,23 @@ class Searchable:
         first = self.segments[0] if self.segments else None
         return first if isinstance(first, Large) else None
 
-    def only(self, alive: Sequence[Mask]) -> Searchable:
-        """The same with fewer rows."""
+    def filtered(
+        self, among: Among, labels: Callable[[], Labels]
+    ) -> tuple[NDArray[np.int64], Searchable]:
+        """The numbers of the documents that have these labels, and what is searched of them."""
+        with self._lock:
+            found = self._filtered.get(among)
+        if found is None:
+            numbers = labels().find(among)
+            found = numbers, self._only(numbers)
+            with self._lock:
+                self._filtered[among] = found
+        return found
+
+    def _only(self, documents: NDArray[np.int64]) -> Searchable:
         postings = [segment.postings for segment in self.segments]
+        pairs = zip(self.segments, self.alive, strict=True)
+        alive = [mask & np.isin(segment.documents, documents) for segment, mask in pairs]
         return replace(
             self, alive=tuple(alive), keywords=KeywordIndex(postings, alive, self.keywords)
         )
@@ -380,15 +399,17 @@ class View:
     snapshot: Snapshot
     searchable: Searchable
     library: Library
-    chosen: tuple[int, ...] | None = field(default=None, repr=False)
-    """The numbers of the documents it is confined to; None for all."""
+    whole: Searchable | None = field(default=None, repr=False)
+    """What it is confined from, by ``among``, to the documents of these numbers."""
+    among: Among = ()
+    chosen: NDArray[np.int64] | None = field(default=None, repr=False)
 
     @property
     def documents(self) -> Sequence[Document]:
         """All documents, each read when it is asked for."""
         return Lazy(self._numbers, self.document)
 
-    def _numbers(self) -> Sequence[int]:
+    def _numbers(self) -> Sequence[int] | NDArray[np.int64]:
         if self.chosen is not None:
             return self.chosen
         return tuple(n for (n,) in self.snapshot.rows("SELECT id FROM documents ORDER BY 1"))
@@ -467,52 +488,18 @@ class View:
         return terms(text, passage.document.language, self.compounds)
 
     def only(self, where: Mapping[str, Any]) -> View:
-        """The view of the documents that a filter lets through.
-
-        Its keys are ``document`` (the id), ``source``, ``title``, ``language``, ``path``, or
-        those of documents' metadata; its values what must stand there, or a list, tuple or
-        set of which one must.
-        """
-        numbers = [
-            record.id
-            for record in self.snapshot.records()
-            if (self.chosen is None or record.id in self.chosen) and passes(record, where)
-        ]
-        pairs = zip(self.searchable.segments, self.searchable.alive, strict=True)
-        alive = [mask & np.isin(segment.documents, numbers) for segment, mask in pairs]
-        return replace(self, searchable=self.searchable.only(alive), chosen=tuple(numbers))
+        """The view of the documents that a filter lets through (see index.filters)."""
+        if not where:
+            return self
+        whole, wanted = self.whole or self.searchable, (*self.among, *among(where))
+        chosen, held = whole.filtered(wanted, lambda: self.library.labels(self.snapshot))
+        return replace(self, searchable=held, whole=whole, among=wanted, chosen=chosen)
 
 
 def last_before(passage: Passage, earlier: Passage) -> Span | None:
     """The last sentence of the passage before one that ends before it begins."""
     ended = [span for span in earlier.sentences if span.end <= passage.start]
     return ended[-1] if ended else None
-
-
-def facts(record: Record) -> dict[str, Any]:
-    """What a filter may ask of a document: its metadata, and what that does not say itself."""
-    fields = ("source", "title", "language", "path")
-    own: dict[str, Any] = {"document": record.key} | {
-        field: getattr(record, field) for field in fields
-    }
-    own.update(json.loads(record.metadata))
-    return own
-
-
-def passes(record: Record, where: Mapping[str, Any]) -> bool:
-    held = facts(record) if where else {}
-    for key, wanted in where.items():
-        # 1 is not True here, and a list in the metadata is looked for as a whole.
-        if key not in held or not any(
-            type(held[key]) is type(one) and held[key] == one for one in alternatives(wanted)
-        ):
-            return False
-    return True
-
-
-def alternatives(wanted: Any) -> Collection[Any]:
-    """What may stand there, of one key of a filter."""
-    return wanted if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]
 
 
 class Lazy(Sequence[T]):

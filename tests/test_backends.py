@@ -23,9 +23,9 @@ from langchain_tests.integration_tests import VectorStoreIntegrationTests
 from index import lock
 from index.check import Findings, check, repair
 from index.errors import DamageError, InputError, MismatchError
+from index.filters import label
 from index.langchain import PassageStore
 from index.milvus import PLACES as SENTENCE
-from index.served import label
 from index.store import PassageIndex
 from index.types import Document
 from rag.chatbot import EXAMPLE
@@ -382,7 +382,102 @@ def test_what_was_not_written_is_no_answer(request: pytest.FixtureRequest, sql: 
         repair(where, encoder=ENCODER)
     index.remove("d1", "d2")
     index.add(some(1, 2))
+    repair(where, encoder=ENCODER)  # how often words occurred in a lost text, nobody knew
     assert check(where, encoder=ENCODER).problems == []
+
+
+def mends(where: Any) -> None:
+    """What follows from the texts of d1 and d2 is wrong; and then it is not."""
+    found = check(where, encoder=ENCODER)
+    assert len(found.problems) == 1
+    assert found.problems[0].endswith(" --repair  mends it")
+    assert found.lost == []
+    assert repair(where, encoder=ENCODER).problems == found.problems
+    assert check(where, encoder=ENCODER).problems == []
+    index, plain = PassageIndex(where, encoder=ENCODER), PassageIndex(encoder=ENCODER)
+    plain.add([Document(d.text, d.source, d.title, d.language) for d in index.documents])
+    assert sorted(texts(index)) == ["d1", "d2"]
+    for asked in ASKED:
+        assert ranking(index, asked) == ranking(plain, asked)
+    for source in ("d1", "d2"):
+        (hit,) = index.search(ASKED[0], 5, where={"source": source})
+        assert hit.passage.document.source == source
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE documents SET labels = '{}' WHERE source = 'd1'",
+        "UPDATE documents d SET labels = d.labels || e.labels FROM documents e"
+        " WHERE d.source = 'd2' AND e.source = 'd1'",
+        "UPDATE sentences SET document = 2 WHERE passage = 1",
+        "UPDATE passages SET terms = 'nobody:1' WHERE id = 1",
+        "UPDATE passages SET terms = terms || 'another:1'::tsvector, length = length + 1"
+        " WHERE id = 1",
+        "UPDATE passages SET length = 9999 WHERE id = 2",
+        "UPDATE passages SET language = 'de' WHERE id = 1",
+        "UPDATE counts SET passages = passages + 1 WHERE name = (SELECT max(name) FROM counts)",
+        "DELETE FROM counts",
+        "INSERT INTO counts VALUES ('another', 3), ('=another', 3)",
+    ],
+)
+def test_what_follows_from_the_texts_is_made_again_on_postgres(
+    request: pytest.FixtureRequest, sql: str
+) -> None:
+    where = address("postgres", request)
+    PassageIndex(where, encoder=ENCODER).add(some(1, 2))
+    damage_postgres(where, sql)
+    mends(where)
+
+
+@pytest.fixture(scope="module")
+def mended(milvus: str) -> PassageIndex:
+    index = PassageIndex(f"{milvus}#mended", encoder=ENCODER)
+    index.add(some(1, 2))
+    return index
+
+
+@pytest.mark.parametrize(
+    ("table", "changed"),
+    [
+        ("documents", {"labels": []}),
+        ("passages", {"labels": []}),
+        ("sentences", {"labels": ["0123456789abcdef"]}),
+        ("sentences", {"passage": 9}),
+        ("passages", {"terms": "x0123456789abcdef"}),
+        ("passages", {"length": 9999}),
+        ("passages", {"language": "de"}),
+        ("values", {"number": -7}),
+        ("values", None),
+    ],
+)
+def test_what_follows_from_the_texts_is_made_again_on_milvus(
+    mended: PassageIndex, table: str, changed: dict[str, Any] | None
+) -> None:
+    call = mended._place._engine.call  # type: ignore[attr-defined]
+    last = max(row["id"] for row in call("query", "documents", filter="id > 0"))
+    where = {"documents": f"id == {last}", "values": "number < 0"}
+    rows = call("query", table, filter=where.get(table, f"document == {last}"))
+    assert rows
+    if changed is None:
+        call("delete", table, ids=[row["name"] for row in rows])
+    else:
+        rows[0].pop("bm25", None)
+        call("upsert", table, [rows[0] | changed])
+    mends(mended.path)
+
+
+def test_what_was_split_by_other_words_is_sound(served: Any) -> None:
+    """Compounds whose parts became known later, or are no more; a text of too many terms."""
+    index = PassageIndex(served, encoder=ENCODER)
+    long = " ".join(f"wort{n} Truppenaufmarsch" for n in range(3_000))
+    index.add([*GERMAN[:1], Document(long, "long", "L", "de", whole=True)])
+    assert check(served, encoder=ENCODER).problems == []
+    index.add(GERMAN[1:])
+    index.add(Document("Ein Truppenaufmarsch wieder.", "g4", "G", "de"))
+    assert check(served, encoder=ENCODER).problems == []
+    index.remove("g2", "long")
+    assert check(served, encoder=ENCODER).problems == []
 
 
 def test_what_a_filter_lets_through_is_checked(request: pytest.FixtureRequest) -> None:
@@ -619,7 +714,7 @@ def test_a_server_is_named_without_its_password_and_is_not_told_to_be_repaired(
 
     address = "postgresql://ann:secret@host/base"
     for problems in ([], ["something is damaged"]):
-        found = Findings(problems=problems)
+        found = Findings(problems=problems, lost=problems)
         monkeypatch.setattr(module, "check", lambda *_, found=found: found)
         assert main(["check", "--index", address]) == bool(problems)
         shown = capsys.readouterr().out

@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from index import lock, store
 from index.check import check, repair
 from index.errors import DamageError, InputError, MismatchError, ModelError
+from index.records import Record, Snapshot
 from index.split import RULES
 from index.store import FILE, PassageIndex
 from index.types import Document
+from index.view import View
 from tests.conftest import ROOT, Run
 from tests.faults import ENCODER, documents, held, question, text
 from tests.tiny import TinyEncoder
@@ -588,3 +590,46 @@ def test_a_change_costs_what_it_changes(index: PassageIndex) -> None:
     assert after.segments[0] is before.segments[0]
     (new,) = after.segments[1:]
     assert len(new) == len(index.view.only({"source": "d1000"}).passages)
+
+
+def test_a_filter_follows_the_changes_and_reads_what_is_new_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = PassageIndex(tmp_path / "index", encoder=ENCODER)
+    index.add(Document(f"Text {n}.", f"s{n}", "T", metadata={"even": n % 2 == 0}) for n in range(9))
+    before = index.view
+
+    def found(view: View) -> list[str]:
+        return [document.source for document in view.only({"even": True}).documents]
+
+    assert found(before) == ["s0", "s2", "s4", "s6", "s8"]
+    read: list[str] = []
+    plain = Snapshot.records
+
+    def records(self: Snapshot, where: str = "", *values: object) -> Iterator[Record]:
+        for record in plain(self, where, *values):
+            read.append(record.source)
+            yield record
+
+    index.remove("s2", "s3")
+    index.add(Document(f"New {n}.", f"s{n}", "T", metadata={"even": n < 6}) for n in (4, 5, 10))
+    after = index.view
+    monkeypatch.setattr(Snapshot, "records", records)
+    only = after.only({"even": True})
+    assert read == ["s4", "s5", "s10"]
+    assert found(after) == [d.source for d in only.documents] == ["s0", "s6", "s8", "s4", "s5"]
+    assert after.only({"even": True}).searchable is only.searchable
+    assert found(before) == ["s0", "s2", "s4", "s6", "s8"]
+    assert found(index.view) == found(after)
+    assert {p.document.source for p in only.only({"source": ["s4", "s10"]}).passages} == {"s4"}
+
+
+def test_a_filter_does_not_pass_over_a_document_that_is_damaged(tmp_path: Path) -> None:
+    index = PassageIndex(tmp_path / "index", encoder=ENCODER)
+    index.add(Document(f"Text {n}.", f"s{n}", "T") for n in range(5))
+    view = index.view
+    with closing(sqlite3.connect(tmp_path / "index" / FILE)) as db, db:
+        db.execute("UPDATE documents SET source = 'x' WHERE source = 's3'")
+    with pytest.raises(DamageError, match="not what was written"):
+        index.view.only({"source": "s3"})
+    assert [d.source for d in view.only({"source": "s3"}).documents] == ["s3"]

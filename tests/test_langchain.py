@@ -21,6 +21,7 @@ from index.langchain import (
     PassageRetriever,
     PassageStore,
 )
+from index.records import Snapshot
 from index.store import PassageIndex
 from index.types import Document
 from rag.chatbot import EXAMPLE
@@ -178,6 +179,17 @@ def test_a_text_stays_whole_however_long(tmp_path: Path) -> None:
     assert again.similarity_search("Äpfel", k=1)[0].page_content == long
     again.delete()
     assert len(again.index.documents) == 0
+
+
+def test_what_is_there_is_listed_and_deleted_without_its_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = PassageStore(PassageIndex(tmp_path, encoder=TinyEncoder()))
+    store.add_texts(["Apples are red.", "Pears are not."], ids=["a", "b"])
+    monkeypatch.setattr(Snapshot, "document", lambda *_: pytest.fail("a text was read"))
+    assert [record.source for record in store.index.records] == ["a", "b"]
+    store.delete()
+    assert list(store.index.records) == []
 
 
 def test_other_embeddings_are_kept_apart_on_disk(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def _add(options: argparse.Namespace) -> int:
         try:
             for document in index.adding(given, urls=True, on_skip=_warn):
                 clear_bars()
-                _print(_line(document))
+                _print(_line(document.id, document.source, document.title))
         except InputError as error:
             bad.append(str(error))
     for line in bad:
@@ -148,18 +148,20 @@ def _add(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     from index.store import PassageIndex
 
-    documents = PassageIndex.open(options.index).documents
+    index = PassageIndex.open(options.index)
     if options.json:
         from ui.render import described
 
-        _print_json([described(document, text=options.text) for document in documents])
-        return DONE
-    from ui.render import plain
+        _print_json([described(document, text=options.text) for document in index.documents])
+    elif options.text:
+        from ui.render import plain
 
-    for document in documents:
-        _print(_line(document))
-        if options.text:
+        for document in index.documents:
+            _print(_line(document.id, document.source, document.title))
             _print(plain(document.text))
+    else:
+        for record in index.records:
+            _print(_line(record.key, record.source, record.title))
     return DONE
 
 
@@ -189,7 +191,7 @@ def _check(options: argparse.Namespace) -> int:
         _print(f"repaired; {held}{lost}")
         return DAMAGED if found.lost else DONE
     if found.problems:
-        if not isinstance(path, str):  # a server's is not mended so
+        if not (isinstance(path, str) and found.lost):  # a server's is not mended so
             _print(f"to mend it: beleg check --index {path} --repair")
         return DAMAGED
     _print(f"{path} is as it was written; {held}")
@@ -567,10 +569,10 @@ def _hush() -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
-def _line(document: Document) -> str:
+def _line(document: str, source: str, title: str) -> str:
     from ui.render import plain
 
-    return plain(f"{document.id}  {document.source}  {document.title}").replace("\n", " ")
+    return plain(f"{document}  {source}  {title}").replace("\n", " ")
 
 
 def _print(text: str) -> None:
