@@ -314,6 +314,9 @@ class Damage:
                     return f"{source} was asked for, {document.source} came"
                 if hit.passage.text not in document.text:
                     return f"{hit.passage} is not in its document"
+                found = index.search(question(text(0)), 5, where={"source": source})
+                if {one.passage.document.source for one in found} != {source}:
+                    return f"a filter for {source} let {len(found)} passages through"
             index.close()
         except BelegError as error:
             if "\n" in str(error) or str(folder) not in str(error):

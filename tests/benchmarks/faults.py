@@ -3,10 +3,11 @@
     python -m tests.benchmarks.faults kill --trials 1000
     python -m tests.benchmarks.faults damage --trials 10000
     python -m tests.benchmarks.faults full --trials 50
+    python -m tests.benchmarks.faults disk --trials 50
     python -m tests.benchmarks.faults readers [FOLDER] --readers 8 --writers 2 --seconds 600
 
 Each prints what went wrong, line by line, and ends with 1 if anything did. ``--first N`` goes
-on from a trial.
+on from a trial. ``full`` limits the size of files, ``disk`` (as root) that of the disk.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import multiprocessing
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.queues import Queue
 from pathlib import Path
+from resource import RLIM_INFINITY
 
 from tqdm import tqdm
 
@@ -39,6 +42,8 @@ from tests.faults import (
     text,
 )
 
+PAGES = 50_000
+"""So many bytes a disk takes for files to begin and end on pages."""
 ROUND = 25
 """So many kills hit one index before another is begun."""
 
@@ -94,6 +99,30 @@ def full(numbers: range) -> str:
             return full_trial(folder / "trial", most * (seed - numbers.start) // len(numbers))
 
         return f"{len(numbers)} limits from 0 to {most} bytes: {trials(numbers, trial)} wrong"
+
+
+def disk(numbers: range) -> str:
+    with scratch() as folder:
+        index = PassageIndex(folder / "index", encoder=ENCODER)
+        index.add(documents({f"d{n}": text(n) for n in range(TEXTS)}))
+        index.close()
+        least = sum(path.stat().st_size for path in (folder / "index").iterdir())
+        small = folder / "disk"
+        small.mkdir()
+
+        def trial(seed: int) -> str:
+            spare = 3 * least * (seed - numbers.start) // len(numbers)
+            size = f"size={least + spare + PAGES}"
+            command = ["mount", "-t", "tmpfs", "-o", size, "none", str(small)]
+            subprocess.run(command, check=True)
+            try:
+                shutil.copytree(folder / "index", small / "trial")
+                return full_trial(small / "trial", RLIM_INFINITY)
+            finally:
+                subprocess.run(["umount", "--lazy", str(small)], check=True)
+
+        wrong = trials(numbers, trial)
+        return f"{len(numbers)} disks with 0 to {3 * least} bytes left: {wrong} wrong"
 
 
 # --- readers and writers ---
@@ -165,7 +194,7 @@ def readers(folder: Path, count: int, writers: int, seconds: float) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["kill", "damage", "full", "readers"])
+    parser.add_argument("what", choices=["kill", "damage", "full", "disk", "readers"])
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--first", type=int, default=0)
@@ -180,7 +209,7 @@ def main() -> int:
             where = args.folder or folder / "index"
             line = readers(where, args.readers, args.writers, args.seconds)
     else:
-        line = {"kill": kill, "damage": damage, "full": full}[args.what](numbers)
+        line = {"kill": kill, "damage": damage, "full": full, "disk": disk}[args.what](numbers)
     print(f"{line} ({time.perf_counter() - began:.0f} s)")
     return int(" 0 wrong" not in line)
 
