@@ -156,6 +156,7 @@ class PassageIndex:
         *,
         urls: bool = False,
         on_skip: Callable[[str], None] = lambda line: None,
+        before_write: Callable[[], None] = lambda: None,
     ) -> list[Document]:
         """Load, split and embed documents; those already there unchanged are left alone.
 
@@ -165,14 +166,15 @@ class PassageIndex:
         the documents that are there now.
 
         They are written in batches, each whole or not at all: after an interruption, the
-        same call goes on where it stopped.
+        same call goes on where it stopped. What ``before_write`` raises, once a batch is
+        embedded, leaves it out and ends the call.
 
         Raises:
             InputError: a path cannot be read, or holds nothing to read. The others have
                 been added; if several cannot, ``on_skip`` is told of all but the last.
         """
         items = [paths] if isinstance(paths, str | Path | Document) else paths
-        return list(self.adding(items, urls=urls, on_skip=on_skip))
+        return list(self.adding(items, urls=urls, on_skip=on_skip, before_write=before_write))
 
     def adding(
         self,
@@ -180,6 +182,7 @@ class PassageIndex:
         *,
         urls: bool = False,
         on_skip: Callable[[str], None] = lambda line: None,
+        before_write: Callable[[], None] = lambda: None,
     ) -> Iterator[Document]:
         """``add``, giving each document when it is there: all of them need not fit in memory."""
         bad: list[str] = []
@@ -190,14 +193,16 @@ class PassageIndex:
                 _documents(paths, named),
                 load_all(named, on_skip=on_skip, on_bad=bad.append, urls=urls, shelf=shelf),
             )
-            yield from self._add(given, shelf)
+            yield from self._add(given, shelf, before_write)
             self._place.gather(self._meet)
         for line in bad[:-1]:
             on_skip(line)
         if bad:
             raise InputError(bad[-1])
 
-    def _add(self, given: Iterable[Document], shelf: _Shelf) -> Iterator[Document]:
+    def _add(
+        self, given: Iterable[Document], shelf: _Shelf, before_write: Callable[[], None]
+    ) -> Iterator[Document]:
         batch: list[tuple[Document, list[Passage]]] = []
         met: list[Document] = []
         texts = 0
@@ -210,11 +215,11 @@ class PassageIndex:
                 shelf.expect(document)
                 texts += sum(1 + len(p.sentences) for p in batch[-1][1])
             if texts >= BATCH or len(met) >= BATCH:
-                self._write(batch)
+                self._write(batch, before_write)
                 shelf.expected.clear()
                 yield from met
                 batch, met, texts = [], [], 0
-        self._write(batch)
+        self._write(batch, before_write)
         yield from met
 
     def _split(self, document: Document) -> list[Passage]:
@@ -228,7 +233,11 @@ class PassageIndex:
                 count_tokens=self.encoder.count_tokens,
             )
 
-    def _write(self, batch: Sequence[tuple[Document, Sequence[Passage]]]) -> None:
+    def _write(
+        self,
+        batch: Sequence[tuple[Document, Sequence[Passage]]],
+        before_write: Callable[[], None],
+    ) -> None:
         if not batch:
             return
         passages = [passage for _, parts in batch for passage in parts]
@@ -237,6 +246,7 @@ class PassageIndex:
         unique = list(dict.fromkeys([passage.text for passage in passages] + inner))
         vectors = self._embed(unique)
         row = {text: i for i, text in enumerate(unique)}
+        before_write()
         with self._place.writing() as writer:
             self._meet(writer)
             for document, parts in batch:

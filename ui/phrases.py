@@ -151,6 +151,11 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "Was Sie hinzufügen oder entfernen, wird im Index auf der Platte geändert, für alle, die "
         "ihn benutzen.",
     ),
+    "fixed": (
+        "The documents here are an index that may be asked, but not changed from this page.",
+        "Die Dokumente hier sind ein Index, der befragt, aber von dieser Seite nicht geändert "
+        "werden kann.",
+    ),
     "more documents": ("and {} more", "und {} weitere"),
     "read": ("Read", "Lesen"),
     "remove": ("Remove", "Entfernen"),
