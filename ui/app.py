@@ -531,6 +531,7 @@ def serve(
                 state_session_capacity=guard.VISITS,
                 footer_links=[],
                 auth=auth,
+                auth_message=_login(),
                 app_kwargs={
                     "middleware": [
                         (TrustedHostMiddleware, (guard.names(host), False), {}),
@@ -556,6 +557,12 @@ def serve(
 def _warm(bot: Chatbot, question: str = "Warm?") -> None:
     with suppress(Exception):  # what is wrong is told to whoever asks
         Chatbot(bot.index, ranker=bot.ranker).ask(question)
+
+
+def _login() -> str:
+    """Above Gradio's own words, which are in the browser's language: this page is one for all."""
+    said = (f'<span lang="{code}">{safe(phrase("login", code))}</span>' for code in LANGUAGES)
+    return f"<b>Beleg</b><br>{'<br>'.join(said)}"
 
 
 def _i18n() -> gr.I18n:
