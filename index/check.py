@@ -23,7 +23,7 @@ from index import large, manifest
 from index.carve import carve
 from index.database import Database, read_count, replace, write_count
 from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
-from index.errors import DamageError, InputError, MismatchError, ModelError
+from index.errors import DamageError, InputError, MismatchError, ModelError, Words
 from index.local import Local
 from index.place import place_of
 from index.records import SCHEMA, TABLES, Part, Snapshot, total
@@ -94,8 +94,9 @@ def repair(
         found = _check_served(place, model, encoder)
         if found.problems:
             raise InputError(
-                f"an index on a server is not repaired: what beleg check --index {place.path}  "
-                "names, remove and add again, or bring back the server's own backup"
+                "an index on a server is not repaired: what beleg check --index {}  names,"
+                " remove and add again, or bring back the server's own backup",
+                place.path,
             )
         return found
     folder = Path(folder)
@@ -108,8 +109,9 @@ def repair(
                 _rebuild(folder, found, model, encoder)
             elif not database.vacuum():
                 raise InputError(
-                    f"{database.name}: a reader holds an earlier state, so what was removed is"
-                    " still on the disk: repair again when it is done"
+                    "{}: a reader holds an earlier state, so what was removed is still on the"
+                    " disk: repair again when it is done",
+                    database.name,
                 )
         finally:
             _clean(folder)
@@ -138,7 +140,7 @@ def _check_served(place: Served, model: str | None, encoder: Encoder | None) -> 
             found.problems.append(str(error))
     there = (state.documents, state.passages, state.digest)
     if not found.problems and there != (found.documents, found.passages, digest):
-        found.problems.append(str(snapshot.damaged("its parts do not add up")))
+        found.problems.append(str(snapshot.damaged(Words("its parts do not add up"))))
     _compare(held, place.path, model, encoder, found)
     return found
 
@@ -196,7 +198,7 @@ def _salvage(database: Database, found: Findings) -> Iterator[tuple[Document, li
     found.problems += _inner_problems(snapshot)
     with suppress(DamageError):
         missing, wrong = database.compare()
-        if missing:
+        if wrong and missing:
             found.lose(str(snapshot.damaged(wrong)))
         elif wrong:
             found.problems.append(str(snapshot.damaged(wrong)))
@@ -230,7 +232,7 @@ def _salvage(database: Database, found: Findings) -> Iterator[tuple[Document, li
     if (gone := state.documents - found.documents - unread) > 0:
         found.lose(f"{database.name}: {gone} of {state.documents} documents are gone")
     elif not unread and (state.passages, state.digest) != (found.passages, digest):
-        found.problems.append(str(snapshot.damaged("its parts do not add up")))
+        found.problems.append(str(snapshot.damaged(Words("its parts do not add up"))))
 
 
 def _inner_problems(snapshot: Snapshot) -> Iterator[str]:
@@ -238,15 +240,15 @@ def _inner_problems(snapshot: Snapshot) -> Iterator[str]:
     for look in (snapshot.manifest, snapshot.state):
         try:
             if not look():
-                yield str(snapshot.damaged("it has no manifest"))
+                yield str(snapshot.damaged(Words("it has no manifest")))
         except DamageError as error:
             yield str(error)
     try:
         if list(snapshot.rows(LAYOUT)) != _layout():  # by which a vacuum would make the tables
-            yield str(snapshot.damaged("its tables are not those of an index"))
+            yield str(snapshot.damaged(Words("its tables are not those of an index")))
         for (line,) in snapshot.rows("PRAGMA integrity_check(5)"):
             if line != "ok":
-                yield str(snapshot.damaged(" ".join(str(line).split())))
+                yield str(snapshot.damaged(Words("{}", " ".join(str(line).split()))))
     except DamageError as error:
         yield str(error)
 
@@ -339,7 +341,7 @@ def _best(folder: Path, carved: Path, found: Findings) -> Database:
             found.documents, found.lost = more.documents, more.lost
             return other
     if found.lost and not found.documents:
-        raise InputError(f"{database.name}: nothing of it can be brought back; make a new index")
+        raise InputError("{}: nothing of it can be brought back; make a new index", database.name)
     return database
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import keywords
-from index.errors import BelegError, DamageError, InputError
+from index.errors import BelegError, DamageError, InputError, Words
 from index.lexical import Compounds, question_words, stop_words, terms, words
 from index.place import Candidates, Meet
 from index.records import SCHEMA, Part, Record, State, rows_of, seal, total
@@ -164,10 +164,13 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def damaged(address: str, what: str) -> DamageError:
+def damaged(address: str, what: Words) -> DamageError:
     return DamageError(
-        f"the index in {address} is damaged ({what}): beleg check --index {address}  says what of"
-        " it, remove and add that again"
+        "the index in {} is damaged ({}): beleg check --index {}  says what of it, remove and"
+        " add that again",
+        address,
+        what,
+        address,
     )
 
 
@@ -186,12 +189,12 @@ class ServedSnapshot:
         held = self.session.manifest()
         written = held.pop("seal", None)
         if written != seal(*sorted(held.items())).hex():
-            raise self.damaged("its manifest is not what was written")
+            raise self.damaged(Words("its manifest is not what was written"))
         return held
 
-    def damaged(self, what: str) -> BelegError:
+    def damaged(self, what: Words) -> BelegError:
         if self.session.stale():
-            return InputError(f"the index in {self._address} changed while it was read: try again")
+            return InputError("the index in {} changed while it was read: try again", self._address)
         return damaged(self._address, what)
 
     def find(self, **equal: object) -> Iterator[Record]:
@@ -202,8 +205,9 @@ class ServedSnapshot:
 
     def _sound(self, record: Record) -> Record:
         if seal(*record[:-1]) != record.seal:
-            what = f"what it says of document {record.source!r} is not what was written"
-            raise self.damaged(what)
+            raise self.damaged(
+                Words("what it says of document {!r} is not what was written", record.source)
+            )
         return record
 
     def expect(self, documents: Collection[int]) -> None:
@@ -218,7 +222,7 @@ class ServedSnapshot:
             return self._expected[document][0]
         for record in self.find(id=document):
             return record
-        raise self.damaged(f"document number {document} is missing")
+        raise self.damaged(Words("document number {} is missing", document))
 
     def document(self, record: Record) -> Document:
         _, text = self._expected.pop(record.id, (record, None))
@@ -226,13 +230,13 @@ class ServedSnapshot:
             text = self.session.texts([record.id]).get(record.id, "")
         document = record.document(text)
         if document.id != record.key:
-            raise self.damaged(f"the text of {record.source!r} is not what was written")
+            raise self.damaged(Words("the text of {!r} is not what was written", record.source))
         return document
 
     def part(self, row: Row) -> Part:
         part = row.part()
         if part is None:
-            raise self.damaged(f"passage {row.id} is not what was written")
+            raise self.damaged(Words("passage {} is not what was written", row.id))
         return part
 
     def parts(self, record: Record) -> list[Part]:
@@ -241,7 +245,7 @@ class ServedSnapshot:
         parts = [self.part(row) for row in self.session.rows(ids, ())]
         complete = [(p.id, p.document) for p in parts] == [(i, record.id) for i in ids]
         if not complete or total([], sum(p.digest for p in parts)) != record.digest:
-            raise self.damaged(f"the passages of {record.source!r} are not all there")
+            raise self.damaged(Words("the passages of {!r} are not all there", record.source))
         return parts
 
 
@@ -551,7 +555,7 @@ class ServedView:
         if number not in self._parts:
             self._keep(self.snapshot.session.rows([number], ()))
         if number not in self._parts:
-            raise self.snapshot.damaged(f"passage {number} is missing")
+            raise self.snapshot.damaged(Words("passage {} is missing", number))
         return self._parts[number]
 
     def passage(self, row: int) -> Passage:
@@ -581,7 +585,9 @@ class ServedView:
         if self.filters:
             for record in self.snapshot.find(id=sorted(documents)):
                 if not all(passes(record, where) for where in self.filters):
-                    raise self.snapshot.damaged(f"{record.source!r} is found by what it is not")
+                    raise self.snapshot.damaged(
+                        Words("{!r} is found by what it is not", record.source)
+                    )
 
     def only(self, where: Mapping[str, Any]) -> ServedView:
         """See View.only."""
@@ -617,8 +623,11 @@ class Served:
         held = self.snapshot().manifest()
         if (schema := held["schema"]) != str(SCHEMA):
             raise InputError(
-                f"the index in {self.path} is of version {schema}, this Beleg reads version"
-                f" {SCHEMA}: add its documents to a new one"
+                "the index in {} is of version {}, this Beleg reads version {}: add its"
+                " documents to a new one",
+                self.path,
+                schema,
+                SCHEMA,
             )
         return held
 

@@ -262,8 +262,12 @@ class PassageIndex:
         vectors = np.asarray(self.encoder.passages(texts, progress="embedding"))
         if vectors.shape != (len(texts), self._dimension) or not np.isfinite(vectors).all():
             raise ModelError(
-                f"the encoder {self.encoder.name!r} gave {_what(vectors)} for {len(texts)} texts,"
-                f" not vectors of {self._dimension} numbers: nothing was added"
+                "the encoder {!r} gave {} for {} texts, not vectors of {} numbers: nothing was"
+                " added",
+                self.encoder.name,
+                _what(vectors),
+                len(texts),
+                self._dimension,
             )
         return unit(vectors.astype(np.float32)).astype(np.float16)
 
@@ -281,7 +285,7 @@ class PassageIndex:
                     writer.remove(record)
                     gone |= {record.key: record.source, record.source: record.source}
                 if not (found or missing_ok or document in gone):  # it may be named twice
-                    raise InputError(f"no document {document!r} in this index")
+                    raise InputError("no document {!r} in this index", document)
         return list(dict.fromkeys(gone.values()))
 
     def fork(self) -> Self:
@@ -325,8 +329,10 @@ class PassageIndex:
         vector = encoding.vector
         if not self._is_vector(vector):
             raise ModelError(
-                f"the encoder {self.encoder.name!r} gave {_what(vector)} for the question, not a"
-                f" vector of {self._dimension} numbers"
+                "the encoder {!r} gave {} for the question, not a vector of {} numbers",
+                self.encoder.name,
+                _what(vector),
+                self._dimension,
             )
         return Query(text, language, spoken, encoding, tuple(found))
 
@@ -353,7 +359,7 @@ class PassageIndex:
         vector = query.encoding.vector
         if not self._is_vector(vector):
             raise InputError(
-                f"a question's vector is {self._dimension} finite numbers, not {_what(vector)}"
+                "a question's vector is {} finite numbers, not {}", self._dimension, _what(vector)
             )
         found = view.candidates(vector, query.words, max(POOL, k))
         channels = {"dense": found.own, "sentence": found.inner, "lexical": found.lexical}
@@ -485,7 +491,7 @@ def missing(place: Place) -> InputError:
     """Raises another one where an index was, and is gone."""
     place.check_empty()
     path = place.path
-    return InputError(f"no index in {path}: make one with  beleg add PATH --index {path}")
+    return InputError("no index in {}: make one with  beleg add PATH --index {}", path, path)
 
 
 def check_question(question: str) -> str:
@@ -499,6 +505,6 @@ def check_question(question: str) -> str:
         raise InputError("the question is empty: ask something")
     if len(text) > QUESTION_LIMIT:
         raise InputError(
-            f"the question has {len(text):,} characters; {QUESTION_LIMIT:,} is the most"
+            "the question has {:,} characters; {:,} is the most", len(text), QUESTION_LIMIT
         )
     return text

@@ -22,6 +22,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from index.dense import DenseIndex
+from index.errors import Words
 from index.fuse import top
 from index.keywords import KeywordIndex, Postings
 from index.large import GROWN, Large
@@ -249,7 +250,7 @@ class Searchable:
         if found != state:
             if before is not None:  # perhaps only what it came from is wrong
                 return cls.of(snapshot, dimension, rest=rest)
-            raise snapshot.damaged("it does not hold all that was written")
+            raise snapshot.damaged(Words("it does not hold all that was written"))
         _tidy(segments, alive)
         postings = [segment.postings for segment in segments]
         keywords = KeywordIndex(postings, alive, earlier.keywords if earlier else None)

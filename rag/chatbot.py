@@ -112,7 +112,7 @@ class Chatbot:
         settings = Settings.load()
         opened = PassageIndex.open(index, model=model)
         if not opened.documents:
-            raise InputError(f"the index in {index} is empty: beleg add PATH --index {index}")
+            raise InputError("the index in {} is empty: beleg add PATH --index {}", index, index)
         opened.check_encoder()
         return cls(opened, ranker=settings.ranker(opened.encoder), llm=llm)
 

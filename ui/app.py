@@ -596,10 +596,7 @@ def _script() -> str:
 
 def _load(file: str) -> Document:
     """An uploaded file; what is wrong with it is said without our folder's name."""
-    try:
-        return load(file)
-    except InputError as error:
-        raise InputError(str(error).replace(f"{os.path.dirname(file)}{os.sep}", "")) from None
+    return load(file, called=os.path.basename(file))
 
 
 def _speak(visit: Visit, request: gr.Request) -> None:

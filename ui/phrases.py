@@ -86,6 +86,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
     ),
     "save": ("Keep", "Festhalten"),
     "not said": ("The documents do not say it", "Die Dokumente sagen es nicht"),
+    "full": ("{} is full", "{} ist voll"),
     "not in documents": (
         "These words stand in none of the documents.",
         "Diese Worte stehen in keinem der Dokumente.",

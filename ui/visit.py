@@ -20,6 +20,7 @@ from index.text import canonical
 from index.types import Document
 from rag.answer import Answer
 from rag.chatbot import Chatbot
+from ui.german import german
 from ui.phrases import phrase
 from ui.render import NEAREST, Adding, Turn
 from ui.source import Mark, marks
@@ -250,7 +251,7 @@ class House:
             return
         try:
             line = self._test_question(visit, turn.answer, verdict, said)
-            self._append(self.feedback, line)
+            self._append(self.feedback, line, visit.language)
         except (BelegError, OSError) as error:
             visit.replace(replace(turn, problem=words(error, visit.language)))
             return
@@ -277,13 +278,13 @@ class House:
             raise InputError(phrase("not in documents", visit.language))
         return asked | {"answers": [said]} | _only(sources)
 
-    def _append(self, file: Path, line: dict[str, Any]) -> None:
+    def _append(self, file: Path, line: dict[str, Any], language: str) -> None:
         data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
         with self._write:
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("ab") as held:
                 if held.tell() + len(data) > FEEDBACK:
-                    raise InputError(f"{file.name} is full")
+                    raise InputError(phrase("full", language).format(file.name))
                 held.write(data)
 
 
@@ -350,7 +351,7 @@ def pasted(text: str, title: str, taken: Iterable[str]) -> Document:
 def words(error: Exception, language: str) -> str:
     """An error for the page: our own are one clear line, of others only the kind is told."""
     if isinstance(error, BelegError):
-        return str(error)
+        return german(error) if language == "de" else str(error)
     if os.environ.get("BELEG_DEBUG"):
         sys.excepthook(type(error), error, error.__traceback__)
     return phrase("failed", language).format(type(error).__name__)
