@@ -26,7 +26,7 @@ from index.carve import carve
 from index.database import Database, read_count, replace, write_count
 from index.derived import Derived
 from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
-from index.errors import DamageError, InputError, MismatchError, ModelError
+from index.errors import DamageError, InputError, MismatchError, ModelError, Words
 from index.local import Local
 from index.place import place_of
 from index.records import SCHEMA, TABLES, Part, Record, Snapshot, total
@@ -97,8 +97,9 @@ def repair(
         found = _check_served(place, model, encoder)
         if found.lost:
             raise InputError(
-                f"an index on a server is not repaired: what beleg check --index {place.path}  "
-                "names, remove and add again, or bring back the server's own backup"
+                "an index on a server is not repaired: what beleg check --index {}  names,"
+                " remove and add again, or bring back the server's own backup",
+                place.path,
             )
         if found.problems:
             _mend_served(place)
@@ -113,8 +114,9 @@ def repair(
                 _rebuild(folder, found, model, encoder)
             elif not database.vacuum():
                 raise InputError(
-                    f"{database.name}: a reader holds an earlier state, so what was removed is"
-                    " still on the disk: repair again when it is done"
+                    "{}: a reader holds an earlier state, so what was removed is still on the"
+                    " disk: repair again when it is done",
+                    database.name,
                 )
         finally:
             _clean(folder)
@@ -138,14 +140,14 @@ def _check_served(place: Served, model: str | None, encoder: Encoder | None) -> 
         found.documents += 1
         digest = total([record.seal], digest)
         if not derived.follows(record, document, [row for row, _ in parts]):
-            what = f"{record.source!r} is found by what it is not"
+            what = Words("{!r} is found by what it is not", record.source)
             found.problems.append(str(snapshot.damaged(what, mends=True)))
     there = (state.documents, state.passages, state.digest)
     if not found.problems:
         if there != (found.documents, found.passages, digest):
-            found.lose(str(snapshot.damaged("its parts do not add up")))
+            found.lose(str(snapshot.damaged(Words("its parts do not add up"))))
         elif wrong := len(derived.uncounted()):
-            what = f"of {wrong} words it says wrongly how many passages hold them"
+            what = Words("of {} words it says wrongly how many passages hold them", wrong)
             found.problems.append(str(snapshot.damaged(what, mends=True)))
     known = len(found.problems)
     _compare(held, place.path, model, encoder, found)
@@ -248,7 +250,7 @@ def _salvage(database: Database, found: Findings) -> Iterator[tuple[Document, li
     found.problems += _inner_problems(snapshot)
     with suppress(DamageError):
         missing, wrong = database.compare()
-        if missing:
+        if wrong and missing:
             found.lose(str(snapshot.damaged(wrong)))
         elif wrong:
             found.problems.append(str(snapshot.damaged(wrong)))
@@ -282,7 +284,7 @@ def _salvage(database: Database, found: Findings) -> Iterator[tuple[Document, li
     if (gone := state.documents - found.documents - unread) > 0:
         found.lose(f"{database.name}: {gone} of {state.documents} documents are gone")
     elif not unread and (state.passages, state.digest) != (found.passages, digest):
-        found.problems.append(str(snapshot.damaged("its parts do not add up")))
+        found.problems.append(str(snapshot.damaged(Words("its parts do not add up"))))
 
 
 def _inner_problems(snapshot: Snapshot) -> Iterator[str]:
@@ -290,15 +292,15 @@ def _inner_problems(snapshot: Snapshot) -> Iterator[str]:
     for look in (snapshot.manifest, snapshot.state):
         try:
             if not look():
-                yield str(snapshot.damaged("it has no manifest"))
+                yield str(snapshot.damaged(Words("it has no manifest")))
         except DamageError as error:
             yield str(error)
     try:
         if list(snapshot.rows(LAYOUT)) != _layout():  # by which a vacuum would make the tables
-            yield str(snapshot.damaged("its tables are not those of an index"))
+            yield str(snapshot.damaged(Words("its tables are not those of an index")))
         for (line,) in snapshot.rows("PRAGMA integrity_check(5)"):
             if line != "ok":
-                yield str(snapshot.damaged(" ".join(str(line).split())))
+                yield str(snapshot.damaged(Words("{}", " ".join(str(line).split()))))
     except DamageError as error:
         yield str(error)
 
@@ -391,7 +393,7 @@ def _best(folder: Path, carved: Path, found: Findings) -> Database:
             found.documents, found.lost = more.documents, more.lost
             return other
     if found.lost and not found.documents:
-        raise InputError(f"{database.name}: nothing of it can be brought back; make a new index")
+        raise InputError("{}: nothing of it can be brought back; make a new index", database.name)
     return database
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from index import lock
-from index.errors import InputError
+from index.errors import InputError, Words
 from index.records import (
     STATE,
     TABLES,
@@ -97,7 +97,7 @@ class Database:
             os.replace(new, file)
             _sync(folder)
         except OSError as error:
-            raise InputError(f"{file} cannot be written: {error.strerror}") from None
+            raise InputError("{} cannot be written: {}", file, error.strerror) from None
         finally:
             clear(new)
 
@@ -141,7 +141,7 @@ class Database:
             raise held.damaged(wrong)
         return held
 
-    def compare(self) -> tuple[int, str]:
+    def compare(self) -> tuple[int, Words | None]:
         """How many changes are missing that were made, and what to say of it if anything."""
         assert self.folder is not None
         noted = read_count(self.folder)
@@ -153,7 +153,7 @@ class Database:
         try:
             status = os.stat(self.folder / FILE)
         except OSError as error:
-            raise InputError(f"{self.name} cannot be read: {error.strerror}") from None
+            raise InputError("{} cannot be read: {}", self.name, error.strerror) from None
         here = (status.st_dev, status.st_ino)
         with self._lock:
             if here != self._seen:
@@ -216,7 +216,7 @@ class Database:
         """
         if self.folder is None:
             if not self._one_writer.acquire(timeout=lock.WAIT):
-                raise InputError(f"{self.name} is being changed: waited {lock.WAIT:g} seconds")
+                raise InputError("{} is being changed: waited {:g} seconds", self.name, lock.WAIT)
             try:
                 yield
             finally:
@@ -345,7 +345,7 @@ def replace(folder: Path, work: Path) -> None:
         os.replace(new, file)
         _sync(folder)
     except OSError as error:
-        raise InputError(f"{file} cannot be written: {error.strerror}") from None
+        raise InputError("{} cannot be written: {}", file, error.strerror) from None
 
 
 def read_count(folder: Path) -> tuple[str, int] | None:
@@ -369,14 +369,14 @@ def write_count(folder: Path, index: str, count: int) -> None:
         sweep(folder)
 
 
-def _compare(snapshot: Snapshot, noted: tuple[str, int] | None) -> tuple[int, str]:
+def _compare(snapshot: Snapshot, noted: tuple[str, int] | None) -> tuple[int, Words | None]:
     """How many changes are missing, by the note of them, and what to say of it if anything."""
     if noted is None or noted[0] != snapshot.manifest().get("index"):
-        return 0, f"{COUNT} beside it is not its own"
+        return 0, Words("{} beside it is not its own", COUNT)
     missing = noted[1] - snapshot.state().generation
     if missing <= 0:
-        return 0, ""
-    return missing, f"the latest {missing} changes to it are missing: its log was lost"
+        return 0, None
+    return missing, Words("the latest {} changes to it are missing: its log was lost", missing)
 
 
 def _size(file: Path) -> int:

@@ -285,7 +285,7 @@ def _trimmed(text: str, offsets: Sequence[tuple[int, int]]) -> NDArray[np.int64]
 
 def _load(name: str, halfway: bool) -> Any:
     if (name.startswith((".", "/", "~")) or Path(name).is_absolute()) and not Path(name).is_dir():
-        raise ModelError(f"cannot load the encoder {name!r}: no such folder")
+        raise ModelError("cannot load the encoder {!r}: no such folder", name)
     _send_no_telemetry()
     import logging
 
@@ -318,8 +318,10 @@ def _load(name: str, halfway: bool) -> Any:
     except Exception as error:  # every hub, file and format error there is
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
         raise ModelError(
-            f"cannot load the encoder {name!r}: not a sentence-transformers folder, and not"
-            f" reachable as a model name ({reason})"
+            "cannot load the encoder {!r}: not a sentence-transformers folder, and not reachable"
+            " as a model name ({})",
+            name,
+            reason,
         ) from error
     # Pool in float32: sums of bfloat16 lose two digits over a long passage.
     model[0].register_forward_hook(

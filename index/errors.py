@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 
-class BelegError(Exception):
+class Words:
+    """A text with gaps and what stands in them, so that it can be said in another language.
+
+    ``template`` is in English, as for ``str.format``, and what other languages know the text
+    by; without ``values`` it is the text itself. A value may be words in its turn.
+    """
+
+    def __init__(self, template: str, *values: object) -> None:
+        self.template = template
+        self.values = values
+
+    def __str__(self) -> str:
+        return self.template.format(*self.values) if self.values else self.template
+
+
+class BelegError(Words, Exception):
     """The base of all errors that Beleg raises on purpose; its text is one clear line."""
 
 
@@ -15,7 +30,7 @@ class DamageError(InputError):
     """What is on disk is not what was written there."""
 
 
-class Unreadable(Exception):
+class Unreadable(Words, Exception):
     """Why a file cannot be read: the rest of a sentence that starts with its name.
 
     Only the loaders see it: ``index.load`` makes an InputError of it.

@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from index.errors import Words
 from index.records import Record, Snapshot, State, total
 
 Among = tuple[frozenset[str], ...]
@@ -122,7 +123,7 @@ class Labels:
         if (count + len(seals), total(seals, digest)) != (state.documents, state.digest):
             if earlier is not None:  # perhaps only what it came from is wrong
                 return cls.of(snapshot)
-            raise snapshot.damaged("it does not hold all that was written")
+            raise snapshot.damaged(Words("it does not hold all that was written"))
         found, numbers = np.asarray(labels, np.uint64), np.asarray(documents, np.int64)
         if earlier is not None:
             left = ~np.isin(earlier.documents, [number for _, number, *_ in gone])

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_128
 
 from index.dense import SAMPLE, CoarseIndex
+from index.errors import Words
 from index.keywords import Postings, TermPostings, WordList
 from index.lexical import words
 from index.progress import progress_bar
@@ -93,7 +94,7 @@ class Large:
         parts = snapshot.several(numbers)
         here = zip(numbers, self.documents[rows].tolist(), strict=True)
         if [(part.id, part.document) for part in parts] != list(here):
-            raise snapshot.damaged("passages are missing")
+            raise snapshot.damaged(Words("passages are missing"))
         own = np.stack([part.vector for part in parts]).astype(np.float32) @ vector
         inner = np.concatenate([part.sentences for part in parts]).astype(np.float32) @ vector
         ends = np.cumsum([len(part.spans) for part in parts])
@@ -120,7 +121,7 @@ class Large:
         train = np.stack(sample) if sample else np.zeros((0, dimension), np.float16)
         train = train[np.isfinite(train).all(axis=1)]
         if len(train) < LEAST:
-            raise snapshot.damaged("its vectors are not what was written")
+            raise snapshot.damaged(Words("its vectors are not what was written"))
         return cls(
             state=state._replace(
                 documents=0, passages=0, digest=0, last_document=0, last_passage=0

@@ -81,13 +81,14 @@ _LIMITS = {
 # ---- What others call ------------------------------------------------------------------------
 
 
-def load(path: str | Path) -> Document:
+def load(path: str | Path, *, called: str = "") -> Document:
     """Read one file; its name becomes the document's source.
 
-    Raises InputError, one line that names the file, when it cannot be read.
+    Raises InputError, one line that names the file, or what it is ``called``, when it cannot be
+    read.
     """
     path = Path(path)
-    return _load_file(path, source=_printable(path.name))
+    return _load_file(path, source=_printable(path.name), called=called)
 
 
 def load_url(url: str) -> Document:
@@ -102,7 +103,7 @@ def load_url(url: str) -> Document:
         document = _document(data, kind=kind, source=name, fallback=title, charset=charset)
         return replace(document, path=name)
     except Unreadable as error:
-        raise InputError(f"{name} {error}") from None
+        raise InputError("{} {}", name, error) from None
 
 
 class Shelf(Protocol):
@@ -169,9 +170,9 @@ def _check(path: str | Path, urls: bool) -> None:
     """Raise InputError where a path is certain to be of no use."""
     if _is_url(path):
         if not urls:
-            raise InputError(f"{_printable(str(path))} is a web address, not a file")
+            raise InputError("{} is a web address, not a file", _printable(str(path)))
     elif not os.path.exists(path):
-        raise InputError(f"{_printable(str(path)) or 'the empty path'} does not exist")
+        raise InputError("{} does not exist", _printable(str(path)) or "the empty path")
 
 
 def _load_named(
@@ -235,8 +236,8 @@ def _load_as(path: Path, length: int, sources: _Sources) -> Document:
     return document
 
 
-def _load_file(path: Path, source: str, shelf: Shelf | None = None) -> Document:
-    name = _printable(str(path))
+def _load_file(path: Path, source: str, shelf: Shelf | None = None, called: str = "") -> Document:
+    name = _printable(called or str(path))
     try:
         data, kind = _read(path)
         real, raw = os.path.realpath(path), sha256(data).hexdigest()
@@ -246,7 +247,7 @@ def _load_file(path: Path, source: str, shelf: Shelf | None = None) -> Document:
         document = _document(data, kind=kind, source=source, fallback=fallback, charset=None)
         return replace(document, path=real, raw=raw)
     except Unreadable as error:
-        raise InputError(f"{name} {error}") from None
+        raise InputError("{} {}", name, error) from None
 
 
 def _read(path: Path) -> tuple[bytes, str]:
@@ -267,7 +268,7 @@ def _read(path: Path) -> tuple[bytes, str]:
         raise Unreadable("may not be read: permission denied") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
-        raise Unreadable(f"cannot be read: {reason}") from None
+        raise Unreadable("cannot be read: {}", reason) from None
 
 
 class _Folder(NamedTuple):
@@ -377,7 +378,7 @@ def _fetch(url: str) -> tuple[bytes, str, str | None]:
         with opener.open(request, timeout=URL_SECONDS) as response:
             encoding = response.headers.get("Content-Encoding", "identity").lower()
             if encoding != "identity":  # we did not ask for it
-                raise Unreadable(f"came compressed ({_printable(encoding)}), unasked")
+                raise Unreadable("came compressed ({}), unasked", _printable(encoding))
             content_type = response.headers.get_content_type()
             if "Content-Type" not in response.headers:
                 content_type = ""
@@ -396,18 +397,18 @@ def _fetch(url: str) -> tuple[bytes, str, str | None]:
                     if time.monotonic() > deadline:
                         raise TimeoutError
             if size is not None and len(data) < size:  # urllib does not mind
-                raise Unreadable(f"broke off after {len(data):,} of {size:,} bytes")
+                raise Unreadable("broke off after {:,} of {:,} bytes", len(data), size)
     except urllib.error.HTTPError as error:
         error.close()
         if str(error.reason).startswith(_WebOnly.inf_msg):
             raise Unreadable("cannot be fetched: it redirects in a circle, or too often") from None
-        raise Unreadable(f"cannot be fetched: {error.code} {_one_line(error.reason)}") from None
+        raise Unreadable("cannot be fetched: {} {}", error.code, _one_line(error.reason)) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         if isinstance(reason, TimeoutError):
-            raise Unreadable(f"did not answer within {URL_SECONDS:g} seconds") from None
+            raise Unreadable("did not answer within {:g} seconds", URL_SECONDS) from None
         reason = getattr(reason, "strerror", None) or reason
-        raise Unreadable(f"cannot be fetched: {_one_line(reason)}") from None
+        raise Unreadable("cannot be fetched: {}", _one_line(reason)) from None
     return bytes(data), _kind_of_page(content_type, bytes(data[:HEAD]), suffix), charset
 
 
@@ -466,7 +467,7 @@ def _kind_of_page(content_type: str, data: bytes, suffix: str) -> str:
         return "markdown" if _SUFFIXES.get(suffix) == "markdown" else "text"
     if content_type.endswith(("json", "xml")):
         return "text"
-    raise Unreadable(f"{UNSUPPORTED} ({_printable(content_type)})")
+    raise Unreadable("{} ({})", UNSUPPORTED, _printable(content_type))
 
 
 def _document(

@@ -50,8 +50,10 @@ class Local:
     def check_empty(self) -> None:
         if self.path is not None and (read_count(self.path) or ("", 0))[1]:
             raise InputError(
-                f"{self.path / FILE} is gone, of an index that was here: bring it back, or remove"
-                f" {self.path} and make a new one"
+                "{} is gone, of an index that was here: bring it back, or remove {} and make a"
+                " new one",
+                self.path / FILE,
+                self.path,
             )
 
     def create(self, made: Mapping[str, str]) -> None:
@@ -130,8 +132,10 @@ class Local:
         elif isinstance(view, ServedView):
             if (there := len(view.passages)) > COPIED:
                 raise InputError(
-                    f"an index on a server of more than {COPIED:,} passages (it has {there:,}) is"
-                    " not copied into memory: add files to it with  beleg add"
+                    "an index on a server of more than {:,} passages (it has {:,}) is not copied"
+                    " into memory: add files to it with  beleg add",
+                    COPIED,
+                    there,
                 )
             with made.exclusive(), made.writing() as writer:
                 for document, parts in view.contents():

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from index.errors import InputError
+from index.errors import InputError, Words
 
 LOCK, NOTE = "beleg.lock", "beleg.writer"
 WAIT = 30.0
@@ -37,7 +37,7 @@ def exclusive(folder: Path, wait: float | None = None) -> Iterator[None]:
     except Timeout:
         raise busy(folder, _read(note), wait) from None
     except OSError as error:
-        raise InputError(f"the index in {folder} cannot be changed: {error.strerror}") from None
+        raise InputError("the index in {} cannot be changed: {}", folder, error.strerror) from None
     try:
         since = datetime.now().astimezone().isoformat(" ", "seconds")
         with suppress(OSError):
@@ -49,17 +49,19 @@ def exclusive(folder: Path, wait: float | None = None) -> Iterator[None]:
         lock.release()
 
 
-def busy(where: Path | str, who: str, wait: float) -> InputError:
+def busy(where: Path | str, who: object, wait: float) -> InputError:
     """What a second writer is told after so many seconds."""
     return InputError(
-        f"the index in {where} is being changed by {who}: waited {wait:g} seconds, try again when"
-        " that is done"
+        "the index in {} is being changed by {}: waited {:g} seconds, try again when that is done",
+        where,
+        who,
+        wait,
     )
 
 
-def _read(note: Path) -> str:
+def _read(note: Path) -> Words:
     """``process 12 on host since 2026-11-26 10:00:00+01:00``"""
     with suppress(OSError, ValueError):
         process, host, since = note.read_text("utf-8").split("\n")[:3]
-        return f"process {int(process)} on {host} since {since}"
-    return "another process"
+        return Words("process {} on {} since {}", int(process), host, since)
+    return Words("another process")

@@ -17,7 +17,7 @@ import numpy as np
 
 from index.database import Database
 from index.embed import BUNDLED_NAME, Encoder
-from index.errors import InputError, MismatchError
+from index.errors import InputError, MismatchError, Words
 from index.records import SCHEMA
 from index.split import RULES
 from index.vectors import FloatMatrix, unit
@@ -73,13 +73,16 @@ def read(folder: Path) -> dict[str, str]:
     snapshot = Database(folder, strict=False).snapshot()
     schema = snapshot.schema()
     if schema != SCHEMA:
-        advice = f"beleg check --index {folder} --repair  brings it up to date"
+        advice = Words("beleg check --index {} --repair  brings it up to date", folder)
         raise InputError(
-            f"the index in {folder} is of version {schema}, this Beleg reads version {SCHEMA}:"
-            f" {advice if schema < SCHEMA else 'get a newer Beleg'}"
+            "the index in {} is of version {}, this Beleg reads version {}: {}",
+            folder,
+            schema,
+            SCHEMA,
+            advice if schema < SCHEMA else Words("get a newer Beleg"),
         )
     if not (held := snapshot.manifest()):
-        raise snapshot.damaged("it has no manifest")
+        raise snapshot.damaged(Words("it has no manifest"))
     return held
 
 
@@ -120,7 +123,9 @@ def _mismatch(
         own = held["encoder"]
         own = "leave out --model" if own == BUNDLED_NAME else f"say --model {own}"
         advice = f"{own}, or  {advice}"
-    return MismatchError(f"the index in {folder} was made with {before}, not {now}; {advice}")
+    return MismatchError(
+        "the index in {} was made with {}, not {}; {}", folder, before, now, advice
+    )
 
 
 def _pack(vectors: FloatMatrix) -> str:

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import keywords, lock
-from index.errors import InputError
+from index.errors import InputError, Words
 from index.filters import Among
 from index.records import Record, State, seal
 from index.served import New, Row, damaged
@@ -89,10 +89,10 @@ class Milvus:
         parts = urlsplit(address)
         self.name = parts.fragment or NAME
         if not self.name.replace("_", "a").isalnum() or not self.name.isascii():
-            raise InputError(f"{self.name!r} cannot be the name of an index: letters and digits")
+            raise InputError("{!r} cannot be the name of an index: letters and digits", self.name)
         self.folder = Path(unquote(parts.path)) if parts.scheme == "file" else None
         if self.folder is not None and self.folder.suffix != ".db":
-            raise InputError(f"{self.folder}: Milvus in a folder takes a name that ends with .db")
+            raise InputError("{}: Milvus in a folder takes a name that ends with .db", self.folder)
         user, at, host = parts.netloc.rpartition("@")
         self._token = unquote(user)
         self._url = urlunsplit((parts.scheme, host, "", "", ""))
@@ -146,7 +146,7 @@ class Milvus:
             what = what.replace(password, "…") if password else what
             if what.startswith("Open local milvus failed"):
                 what = "another process has it open, or Milvus cannot read it"
-            raise InputError(f"the index in {self.address} cannot be used: {what}") from None
+            raise InputError("the index in {} cannot be used: {}", self.address, what) from None
 
     def call(self, verb: str, table: str, *values: Any, **options: Any) -> Any:
         with self.told():
@@ -241,14 +241,14 @@ class Milvus:
                 if seal(text).hex() != sealed:
                     raise ValueError
                 return json.loads(text), parts
-        raise damaged(self.address, f"of its {name} a part is missing")
+        raise damaged(self.address, Words("of its {} a part is missing", name))
 
     @contextmanager
     def read(self, what: str) -> Iterator[None]:
         try:
             yield
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise damaged(self.address, f"{what} is not what was written") from None
+            raise damaged(self.address, Words("{} is not what was written", what)) from None
 
     def set_value(self, name: str, value: Any) -> None:
         """Put a value in the place of what was there, in one step, however long it is."""
@@ -285,7 +285,7 @@ class Milvus:
     @contextmanager
     def _leased(self) -> Iterator[None]:
         if not self._exclusive.acquire(timeout=lock.WAIT):
-            raise lock.busy(self.address, "another thread of this process", lock.WAIT)
+            raise lock.busy(self.address, Words("another thread of this process"), lock.WAIT)
         token, done = uuid.uuid4().hex, threading.Event()
         _live.add(token)
         beat = threading.Thread(target=self._beat, args=(token, done), daemon=True)
@@ -341,8 +341,10 @@ class Milvus:
     def check_lease(self) -> None:
         if self._holder() != self._lease:
             raise InputError(
-                f"the index in {self.address} was not changed: another writer took over, as this"
-                f" one said nothing for {LEASE:g} seconds"
+                "the index in {} was not changed: another writer took over, as this one said"
+                " nothing for {:g} seconds",
+                self.address,
+                LEASE,
             )
 
     def _sweep(self) -> None:
@@ -603,7 +605,7 @@ class MilvusSession:
             written = json.dumps([*record[:-1], record.seal.hex()])
             if len(written) > WIDEST or len(found_by) > MANY:
                 raise InputError(
-                    f"{record.source!r} has more metadata, or pages, than Milvus takes in one row"
+                    "{!r} has more metadata, or pages, than Milvus takes in one row", record.source
                 )
             self._languages[record.language] += 1
             documents.append(

@@ -32,12 +32,12 @@ def parse(kind: str, data: bytes) -> Raw:
     except (Unreadable, MemoryError):
         raise
     except Exception as error:  # whatever a library throws at a crafted file
-        raise Unreadable(damaged(kind)) from error
+        raise damaged(kind) from error
 
 
-def damaged(kind: str) -> str:
+def damaged(kind: str) -> Unreadable:
     """What is wrong with a file that its parser takes for none of its kind."""
-    return f"is damaged, or no {_FORMATS[kind]} file"
+    return Unreadable("is damaged, or no {} file", _FORMATS[kind])
 
 
 # ---- Markdown and HTML -----------------------------------------------------------------------

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import lock
-from index.errors import InputError
+from index.errors import InputError, Words
 from index.filters import Among
 from index.records import Record, State, seal
 from index.served import New, Row, damaged
@@ -94,7 +94,7 @@ class Postgres:
         self._url = urlunsplit(parts._replace(fragment=""))
         self._name = parts.fragment or NAME
         if not self._name.replace("_", "a").isalnum() or len(self._name) > 60:
-            raise InputError(f"{self._name!r} cannot be the name of an index: letters and digits")
+            raise InputError("{!r} cannot be the name of an index: letters and digits", self._name)
         hidden = parts.netloc.rpartition("@")
         user = hidden[0].partition(":")[0]
         options = [one for one in parts.query.split("&") if "password" not in unquote(one)]
@@ -122,7 +122,7 @@ class Postgres:
             what = " ".join(str(error).split()) or type(error).__name__
             password = urlsplit(self._url).password
             what = what.replace(password, "…") if password else what
-            raise InputError(f"the index in {self.address} cannot be used: {what}") from None
+            raise InputError("the index in {} cannot be used: {}", self.address, what) from None
 
     def _connect(self) -> Any:
         import psycopg
@@ -228,7 +228,7 @@ class Postgres:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         if not self._exclusive.acquire(timeout=lock.WAIT):
-            raise lock.busy(self.address, "another thread of this process", lock.WAIT)
+            raise lock.busy(self.address, Words("another thread of this process"), lock.WAIT)
         try:
             self._writer = self._prepare(self._connect())
             self._wait(self._writer)
@@ -300,7 +300,7 @@ class PostgresSession:
     def _state(self) -> State:
         found = self._rows(f"SELECT {', '.join(State._fields)}, seal FROM state")
         if len(found) != 1 or seal(*found[0][:-1]) != bytes(found[0][-1]):
-            raise damaged(self._address, "its state is not what was written")
+            raise damaged(self._address, Words("its state is not what was written"))
         return State(*found[0][:-1])
 
     def state(self) -> State:

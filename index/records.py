@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import BelegError, DamageError, InputError
+from index.errors import BelegError, DamageError, InputError, Words
 from index.types import Document, Passage, Span
 
 SCHEMA = 3
@@ -156,7 +156,7 @@ def _described(document: Document) -> tuple[str, str, str, str, int]:
     try:
         pages, metadata = json.dumps(document.pages), json.dumps(dict(document.metadata))
     except (TypeError, ValueError) as error:
-        raise InputError(f"the metadata of {document.source!r} is not JSON: {error}") from None
+        raise InputError("the metadata of {!r} is not JSON: {}", document.source, error) from None
     return document.title, document.language, pages, metadata, int(document.whole)
 
 
@@ -206,13 +206,13 @@ class Snapshot:
         with told(self._file):
             yield from self._connection.execute(sql, values)
 
-    def damaged(self, what: str) -> DamageError:
+    def damaged(self, what: Words) -> DamageError:
         return damaged(self._file, what)
 
     def state(self) -> State:
         found = list(self.rows(STATE))
         if len(found) != 1 or seal(*found[0][:-1]) != found[0][-1]:
-            raise self.damaged("its state is not what was written")
+            raise self.damaged(Words("its state is not what was written"))
         return State(*found[0][:-1])
 
     def schema(self) -> int:
@@ -227,14 +227,16 @@ class Snapshot:
         held = dict(self.rows("SELECT key, value FROM manifest ORDER BY key"))
         written = held.pop("seal", None)
         if held and written != seal(*held.items()).hex():
-            raise self.damaged("its manifest is not what was written")
+            raise self.damaged(Words("its manifest is not what was written"))
         return held
 
     def records(self, where: str = "", *values: object) -> Iterator[Record]:
         """Documents' rows in the order of their ids."""
         for row in self.rows(f"{_RECORD} {where} ORDER BY id", *values):
             if seal(*row[:-1]) != row[-1]:
-                raise self.damaged(f"what it says of document {row[2]!r} is not what was written")
+                raise self.damaged(
+                    Words("what it says of document {!r} is not what was written", row[2])
+                )
             yield Record(*row)
 
     def find(self, **equal: object) -> Iterator[Record]:
@@ -245,7 +247,7 @@ class Snapshot:
     def record(self, document: int) -> Record:
         for record in self.records("WHERE id = ?", document):
             return record
-        raise self.damaged(f"document number {document} is missing")
+        raise self.damaged(Words("document number {} is missing", document))
 
     def document(self, record: Record) -> Document:
         """A document with its text, which is what was added, or DamageError."""
@@ -255,7 +257,7 @@ class Snapshot:
                 document = record.document(rows[0][0])
                 if document.id == record.key:
                     return document
-        raise self.damaged(f"the text of {record.source!r} is not what was written")
+        raise self.damaged(Words("the text of {!r} is not what was written", record.source))
 
     def contents(self, after: State | None = None) -> Iterator[tuple[Record, Document, list[Part]]]:
         """Every document added after a state, with its passages; all that is read is checked."""
@@ -266,14 +268,14 @@ class Snapshot:
             self.check_parts(record, own)
             yield record, self.document(record), own
         if next(parts, None) is not None:
-            raise self.damaged("it has passages of no document")
+            raise self.damaged(Words("it has passages of no document"))
 
     def check_parts(self, record: Record, parts: Sequence[Part]) -> None:
         """Raise DamageError unless these are the passages that a document was added with."""
         ids = range(record.first, record.first + record.passages)
         complete = [(p.id, p.document) for p in parts] == [(i, record.id) for i in ids]
         if not complete or total([], sum(p.digest for p in parts)) != record.digest:
-            raise self.damaged(f"the passages of {record.source!r} are not all there")
+            raise self.damaged(Words("the passages of {!r} are not all there", record.source))
 
     def removed(self, after: State | None) -> list[tuple[int, ...]]:
         """The notes of the documents that ``after`` had and the file has no more."""
@@ -291,7 +293,7 @@ class Snapshot:
         for row in self.rows(f"{_PART} {where} ORDER BY p.id", *values):
             *fields, sealed, vectors, sealed_too = row
             if seal(*fields) != sealed or seal(fields[0], vectors) != sealed_too:
-                raise self.damaged(f"passage {fields[0]} is not what was written")
+                raise self.damaged(Words("passage {} is not what was written", fields[0]))
             spans = np.frombuffer(fields[4], np.uint32).reshape(-1, 2)
             vector = np.frombuffer(fields[5], np.float16)
             inner = np.frombuffer(vectors, np.float16).reshape(len(spans), -1)
@@ -321,7 +323,7 @@ class Snapshot:
         for part in [held] if held else self.parts("WHERE p.id = ?", number):
             if document in (None, part.document):
                 return part
-        raise self.damaged(f"passage {number} is missing")
+        raise self.damaged(Words("passage {} is missing", number))
 
 
 class Writer(Snapshot):
@@ -349,7 +351,7 @@ class Writer(Snapshot):
             marks = ", ".join("?" * len(record))
             db.execute(f"INSERT INTO documents VALUES ({marks})", record)
         except UnicodeEncodeError:
-            raise InputError(f"{document.source!r} holds half of a surrogate pair") from None
+            raise InputError("{!r} holds half of a surrogate pair", document.source) from None
         db.execute("INSERT INTO texts VALUES (?, ?)", (record.id, document.text))
         db.executemany("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         db.executemany("INSERT INTO sentences VALUES (?, ?, ?)", inner)
@@ -405,9 +407,9 @@ def write_state(db: sqlite3.Connection, state: State) -> None:
 
 def damaged(file: str, what: object) -> DamageError:
     folder = os.path.dirname(file)
-    why = " ".join(str(what).split())  # SQLite quotes whole statements
+    why = what if isinstance(what, Words) else " ".join(str(what).split())  # whole statements
     return DamageError(
-        f"{file} is damaged ({why}): beleg check --index {folder} --repair  mends it"
+        "{} is damaged ({}): beleg check --index {} --repair  mends it", file, why, folder
     )
 
 
@@ -427,17 +429,17 @@ def told(file: str) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _line(file, error) from error
     except UnicodeDecodeError as error:  # of a message of SQLite's that quotes the file, say
-        raise damaged(file, "what it holds cannot be read") from error
+        raise damaged(file, Words("what it holds cannot be read")) from error
 
 
 def _line(file: str, error: sqlite3.Error) -> BelegError:
     if not hasattr(error, "sqlite_errorcode"):  # Python's own; it may quote a text
-        return damaged(file, "what it holds cannot be read")
+        return damaged(file, Words("what it holds cannot be read"))
     code = error.sqlite_errorcode & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return InputError(f"{file} is in use by another process: try again")
+        return InputError("{} is in use by another process: try again", file)
     if code in _TROUBLE:
-        return InputError(f"{file} cannot be used, and was not changed: {error}")
+        return InputError("{} cannot be used, and was not changed: {}", file, error)
     if code == sqlite3.SQLITE_NOTADB:
-        return damaged(file, "it is not an index, or no more")
+        return damaged(file, Words("it is not an index, or no more"))
     return damaged(file, error)

@@ -55,14 +55,15 @@ def _parse_apart(kind: str, data: bytes) -> Raw:
         )
         answer = json.loads(child.stdout)
     except OSError as error:
-        reason = f"its parser cannot be started ({error.strerror})"
-        raise Unreadable(f"cannot be read: {reason}") from None
+        raise Unreadable(
+            "cannot be read: its parser cannot be started ({})", error.strerror
+        ) from None
     except subprocess.TimeoutExpired:
-        raise Unreadable(f"could not be read within {PARSE_SECONDS:g} seconds") from None
+        raise Unreadable("could not be read within {:g} seconds", PARSE_SECONDS) from None
     except ValueError:  # no answer: the parser crashed, or the system ended it
-        raise Unreadable(f"{damaged(kind)}: its parser broke off") from None
+        raise Unreadable("{}: its parser broke off", damaged(kind)) from None
     if "error" in answer:
-        raise Unreadable(answer["error"])
+        raise Unreadable(*answer["error"])
     return Raw(answer["title"], answer["pages"])
 
 
@@ -76,9 +77,11 @@ def serve() -> None:
         raw = parse(kind, sys.stdin.buffer.read())
         answer = json.dumps({"title": raw.title, "pages": raw.pages})
     except Unreadable as error:
-        answer = json.dumps({"error": str(error)})
+        answer = json.dumps({"error": [error.template, *error.values]})
     except MemoryError:
-        answer = f'{{"error": "needs more than {int(memory) >> 20} MB of memory to be read"}}'
+        answer = (
+            f'{{"error": ["needs more than {{}} MB of memory to be read", {int(memory) >> 20}]}}'
+        )
     with open(output, "w", encoding="ascii") as stream:
         stream.write(answer)
         stream.flush()

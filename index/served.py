@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import keywords
-from index.errors import BelegError, DamageError, InputError
+from index.errors import BelegError, DamageError, InputError, Words
 from index.filters import Among, among, labels_of, passes
 from index.lexical import Compounds, question_words, stop_words, terms, words
 from index.place import Candidates, Meet
@@ -156,11 +156,17 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def damaged(address: str, what: str, *, mends: bool = False) -> DamageError:
+def damaged(address: str, what: Words, *, mends: bool = False) -> DamageError:
     """``mends`` says that a repair does."""
-    how = "--repair  mends it" if mends else " says what of it, remove and add that again"
+    if mends:
+        return DamageError(
+            "the index in {} is damaged ({}): beleg check --index {} --repair  mends it",
+            *(address, what, address),
+        )
     return DamageError(
-        f"the index in {address} is damaged ({what}): beleg check --index {address} {how}"
+        "the index in {} is damaged ({}): beleg check --index {}  says what of it, remove and"
+        " add that again",
+        *(address, what, address),
     )
 
 
@@ -179,12 +185,12 @@ class ServedSnapshot:
         held = self.session.manifest()
         written = held.pop("seal", None)
         if written != seal(*sorted(held.items())).hex():
-            raise self.damaged("its manifest is not what was written")
+            raise self.damaged(Words("its manifest is not what was written"))
         return held
 
-    def damaged(self, what: str, *, mends: bool = False) -> BelegError:
+    def damaged(self, what: Words, *, mends: bool = False) -> BelegError:
         if self.session.stale():
-            return InputError(f"the index in {self._address} changed while it was read: try again")
+            return InputError("the index in {} changed while it was read: try again", self._address)
         return damaged(self._address, what, mends=mends)
 
     def find(self, **equal: object) -> Iterator[Record]:
@@ -195,8 +201,9 @@ class ServedSnapshot:
 
     def _sound(self, record: Record) -> Record:
         if seal(*record[:-1]) != record.seal:
-            what = f"what it says of document {record.source!r} is not what was written"
-            raise self.damaged(what)
+            raise self.damaged(
+                Words("what it says of document {!r} is not what was written", record.source)
+            )
         return record
 
     def expect(self, documents: Collection[int]) -> None:
@@ -211,7 +218,7 @@ class ServedSnapshot:
             return self._expected[document][0]
         for record in self.find(id=document):
             return record
-        raise self.damaged(f"document number {document} is missing")
+        raise self.damaged(Words("document number {} is missing", document))
 
     def document(self, record: Record) -> Document:
         _, text = self._expected.pop(record.id, (record, None))
@@ -219,13 +226,13 @@ class ServedSnapshot:
             text = self.session.texts([record.id]).get(record.id, "")
         document = record.document(text)
         if document.id != record.key:
-            raise self.damaged(f"the text of {record.source!r} is not what was written")
+            raise self.damaged(Words("the text of {!r} is not what was written", record.source))
         return document
 
     def part(self, row: Row) -> Part:
         part = row.part()
         if part is None:
-            raise self.damaged(f"passage {row.id} is not what was written")
+            raise self.damaged(Words("passage {} is not what was written", row.id))
         return part
 
     def parts(self, record: Record) -> list[Part]:
@@ -239,7 +246,7 @@ class ServedSnapshot:
         parts = [self.part(row) for row in rows]
         complete = [(p.id, p.document) for p in parts] == [(i, record.id) for i in ids]
         if not complete or total([], sum(p.digest for p in parts)) != record.digest:
-            raise self.damaged(f"the passages of {record.source!r} are not all there")
+            raise self.damaged(Words("the passages of {!r} are not all there", record.source))
         return list(zip(rows, parts, strict=True))
 
 
@@ -553,7 +560,7 @@ class ServedView:
         if number not in self._parts:
             self._keep(self.snapshot.session.rows([number], ()))
         if number not in self._parts:
-            raise self.snapshot.damaged(f"passage {number} is missing")
+            raise self.snapshot.damaged(Words("passage {} is missing", number))
         return self._parts[number]
 
     def passage(self, row: int) -> Passage:
@@ -583,7 +590,7 @@ class ServedView:
         if self.filters:
             for record in self.snapshot.find(id=sorted(documents)):
                 if not all(passes(record, where) for where in self.filters):
-                    what = f"{record.source!r} is found by what it is not"
+                    what = Words("{!r} is found by what it is not", record.source)
                     raise self.snapshot.damaged(what, mends=True)
 
     def only(self, where: Mapping[str, Any]) -> ServedView:
@@ -620,8 +627,11 @@ class Served:
         held = self.snapshot().manifest()
         if (schema := held["schema"]) != str(SCHEMA):
             raise InputError(
-                f"the index in {self.path} is of version {schema}, this Beleg reads version"
-                f" {SCHEMA}: add its documents to a new one"
+                "the index in {} is of version {}, this Beleg reads version {}: add its"
+                " documents to a new one",
+                self.path,
+                schema,
+                SCHEMA,
             )
         return held
 

@@ -156,6 +156,7 @@ class PassageIndex:
         *,
         urls: bool = False,
         on_skip: Callable[[str], None] = lambda line: None,
+        before_write: Callable[[], None] = lambda: None,
     ) -> list[Document]:
         """Load, split and embed documents; those already there unchanged are left alone.
 
@@ -165,14 +166,15 @@ class PassageIndex:
         the documents that are there now.
 
         They are written in batches, each whole or not at all: after an interruption, the
-        same call goes on where it stopped.
+        same call goes on where it stopped. What ``before_write`` raises, once a batch is
+        embedded, leaves it out and ends the call.
 
         Raises:
             InputError: a path cannot be read, or holds nothing to read. The others have
                 been added; if several cannot, ``on_skip`` is told of all but the last.
         """
         items = [paths] if isinstance(paths, str | Path | Document) else paths
-        return list(self.adding(items, urls=urls, on_skip=on_skip))
+        return list(self.adding(items, urls=urls, on_skip=on_skip, before_write=before_write))
 
     def adding(
         self,
@@ -180,6 +182,7 @@ class PassageIndex:
         *,
         urls: bool = False,
         on_skip: Callable[[str], None] = lambda line: None,
+        before_write: Callable[[], None] = lambda: None,
     ) -> Iterator[Document]:
         """``add``, giving each document when it is there: all of them need not fit in memory."""
         bad: list[str] = []
@@ -190,14 +193,16 @@ class PassageIndex:
                 _documents(paths, named),
                 load_all(named, on_skip=on_skip, on_bad=bad.append, urls=urls, shelf=shelf),
             )
-            yield from self._add(given, shelf)
+            yield from self._add(given, shelf, before_write)
             self._place.gather(self._meet)
         for line in bad[:-1]:
             on_skip(line)
         if bad:
             raise InputError(bad[-1])
 
-    def _add(self, given: Iterable[Document], shelf: _Shelf) -> Iterator[Document]:
+    def _add(
+        self, given: Iterable[Document], shelf: _Shelf, before_write: Callable[[], None]
+    ) -> Iterator[Document]:
         batch: list[tuple[Document, list[Passage]]] = []
         met: list[Document] = []
         texts = 0
@@ -210,11 +215,11 @@ class PassageIndex:
                 shelf.expect(document)
                 texts += sum(1 + len(p.sentences) for p in batch[-1][1])
             if texts >= BATCH or len(met) >= BATCH:
-                self._write(batch)
+                self._write(batch, before_write)
                 shelf.expected.clear()
                 yield from met
                 batch, met, texts = [], [], 0
-        self._write(batch)
+        self._write(batch, before_write)
         yield from met
 
     def _split(self, document: Document) -> list[Passage]:
@@ -228,7 +233,11 @@ class PassageIndex:
                 count_tokens=self.encoder.count_tokens,
             )
 
-    def _write(self, batch: Sequence[tuple[Document, Sequence[Passage]]]) -> None:
+    def _write(
+        self,
+        batch: Sequence[tuple[Document, Sequence[Passage]]],
+        before_write: Callable[[], None],
+    ) -> None:
         if not batch:
             return
         passages = [passage for _, parts in batch for passage in parts]
@@ -237,6 +246,7 @@ class PassageIndex:
         unique = list(dict.fromkeys([passage.text for passage in passages] + inner))
         vectors = self._embed(unique)
         row = {text: i for i, text in enumerate(unique)}
+        before_write()
         with self._place.writing() as writer:
             self._meet(writer)
             for document, parts in batch:
@@ -252,8 +262,12 @@ class PassageIndex:
         vectors = np.asarray(self.encoder.passages(texts, progress="embedding"))
         if vectors.shape != (len(texts), self._dimension) or not np.isfinite(vectors).all():
             raise ModelError(
-                f"the encoder {self.encoder.name!r} gave {_what(vectors)} for {len(texts)} texts,"
-                f" not vectors of {self._dimension} numbers: nothing was added"
+                "the encoder {!r} gave {} for {} texts, not vectors of {} numbers: nothing was"
+                " added",
+                self.encoder.name,
+                _what(vectors),
+                len(texts),
+                self._dimension,
             )
         return unit(vectors.astype(np.float32)).astype(np.float16)
 
@@ -271,7 +285,7 @@ class PassageIndex:
                     writer.remove(record)
                     gone |= {record.key: record.source, record.source: record.source}
                 if not (found or missing_ok or document in gone):  # it may be named twice
-                    raise InputError(f"no document {document!r} in this index")
+                    raise InputError("no document {!r} in this index", document)
         return list(dict.fromkeys(gone.values()))
 
     def fork(self) -> Self:
@@ -320,8 +334,10 @@ class PassageIndex:
         vector = encoding.vector
         if not self._is_vector(vector):
             raise ModelError(
-                f"the encoder {self.encoder.name!r} gave {_what(vector)} for the question, not a"
-                f" vector of {self._dimension} numbers"
+                "the encoder {!r} gave {} for the question, not a vector of {} numbers",
+                self.encoder.name,
+                _what(vector),
+                self._dimension,
             )
         return Query(text, language, spoken, encoding, tuple(found))
 
@@ -348,7 +364,7 @@ class PassageIndex:
         vector = query.encoding.vector
         if not self._is_vector(vector):
             raise InputError(
-                f"a question's vector is {self._dimension} finite numbers, not {_what(vector)}"
+                "a question's vector is {} finite numbers, not {}", self._dimension, _what(vector)
             )
         found = view.candidates(vector, query.words, max(POOL, k))
         channels = {"dense": found.own, "sentence": found.inner, "lexical": found.lexical}
@@ -480,7 +496,7 @@ def missing(place: Place) -> InputError:
     """Raises another one where an index was, and is gone."""
     place.check_empty()
     path = place.path
-    return InputError(f"no index in {path}: make one with  beleg add PATH --index {path}")
+    return InputError("no index in {}: make one with  beleg add PATH --index {}", path, path)
 
 
 def check_question(question: str) -> str:
@@ -494,6 +510,6 @@ def check_question(question: str) -> str:
         raise InputError("the question is empty: ask something")
     if len(text) > QUESTION_LIMIT:
         raise InputError(
-            f"the question has {len(text):,} characters; {QUESTION_LIMIT:,} is the most"
+            "the question has {:,} characters; {:,} is the most", len(text), QUESTION_LIMIT
         )
     return text

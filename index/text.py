@@ -22,7 +22,7 @@ UNSUPPORTED = "is not a text, Markdown, HTML, PDF or DOCX file"
 def too_large(limit: int) -> Unreadable:
     """The error for a document of more than ``limit`` bytes or characters."""
     return Unreadable(
-        f"is larger than the {limit // 1_000_000} MB that one document may have: split it"
+        "is larger than the {} MB that one document may have: split it", limit // 1_000_000
     )
 
 

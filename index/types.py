@@ -45,7 +45,7 @@ class Document:
             digest = hashlib.sha256(self.source.encode("utf-8", "surrogatepass") + b"\0")
             digest.update(self.text.encode("utf-8"))
         except UnicodeEncodeError:
-            raise InputError(f"{self.source!r} holds half of a surrogate pair: not text") from None
+            raise InputError("{!r} holds half of a surrogate pair: not text", self.source) from None
         object.__setattr__(self, "id", digest.hexdigest()[:16])
 
     def page_at(self, offset: int) -> int | None:

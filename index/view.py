@@ -21,6 +21,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from index.dense import DenseIndex
+from index.errors import Words
 from index.filters import Among, Labels, among
 from index.fuse import top
 from index.keywords import KeywordIndex, Postings
@@ -254,7 +255,7 @@ class Searchable:
         if found != state:
             if before is not None:  # perhaps only what it came from is wrong
                 return cls.of(snapshot, dimension, rest=rest)
-            raise snapshot.damaged("it does not hold all that was written")
+            raise snapshot.damaged(Words("it does not hold all that was written"))
         _tidy(segments, alive)
         postings = [segment.postings for segment in segments]
         keywords = KeywordIndex(postings, alive, earlier.keywords if earlier else None)

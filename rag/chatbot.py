@@ -112,7 +112,7 @@ class Chatbot:
         settings = Settings.load()
         opened = PassageIndex.open(index, model=model)
         if not opened.documents:
-            raise InputError(f"the index in {index} is empty: beleg add PATH --index {index}")
+            raise InputError("the index in {} is empty: beleg add PATH --index {}", index, index)
         opened.check_encoder()
         return cls(opened, ranker=settings.ranker(opened.encoder), llm=llm)
 
@@ -127,12 +127,14 @@ class Chatbot:
         *,
         urls: bool = False,
         on_skip: Callable[[str], None] = _silent,
+        before_write: Callable[[], None] = lambda: None,
     ) -> list[Document]:
         """Add files, folders and documents, and http(s) addresses where ``urls`` allows them.
 
-        Returns the documents read. Raises InputError.
+        What ``before_write`` raises leaves out what was about to be written. Returns the
+        documents read. Raises InputError.
         """
-        return self.index.add(paths, urls=urls, on_skip=on_skip)
+        return self.index.add(paths, urls=urls, on_skip=on_skip, before_write=before_write)
 
     def remove(self, *documents: str) -> list[str]:
         """Remove documents by id or source, all or none; returns their sources.

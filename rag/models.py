@@ -231,7 +231,7 @@ def _open(name: str, url: str | None, role: str, timeout: float) -> BaseChatMode
     provider, _, model = name.partition(":")
     if url is not None:
         if not _is_address(url):  # it is not repeated: it may hold a key
-            raise ModelError(f"the address of the {role} must be like http://localhost:8000/v1")
+            raise ModelError("the address of the {} must be like http://localhost:8000/v1", role)
         options["base_url"] = url
         if provider != "ollama":
             provider, model = "openai", model if provider == "openai" else name
@@ -248,7 +248,7 @@ def _open(name: str, url: str | None, role: str, timeout: float) -> BaseChatMode
     except Exception as error:  # every provider has its own
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         hint = ": write PROVIDER:MODEL, like openai:gpt-5-mini" if ":" not in name else ""
-        raise ModelError(f"the {role} {name!r} cannot be used{hint} ({reason})") from None
+        raise ModelError("the {} {!r} cannot be used{} ({})", role, name, hint, reason) from None
     return opened
 
 
@@ -256,7 +256,7 @@ def _check_key(name: str) -> None:
     """Clients put a key with a line break, say, into their errors and logs."""
     key = os.environ.get(name, "")
     if not all("!" <= sign <= "~" for sign in key):
-        raise ModelError(f"{name} holds what no key does: a space, a line break, a foreign letter")
+        raise ModelError("{} holds what no key does: a space, a line break, a foreign letter", name)
 
 
 def _is_address(url: str) -> bool:

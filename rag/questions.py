@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from index.errors import InputError
+from index.errors import InputError, Words
 from index.language import detect_language
 from index.store import check_question
 from index.text import canonical
@@ -47,6 +47,10 @@ _ONE_VALUE = re.compile(r"\s*(?:\[|\{\s*\n|[^\n]*\s*$)")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
+Where: TypeAlias = Words | str
+"""A place in a file, for messages."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """One test question and what is known of its answer.
@@ -69,7 +73,7 @@ class Question:
     relevance: Mapping[str, int] = field(default_factory=dict)
     style: str = ""
     sentence: str = ""
-    where: str = ""
+    where: Where = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +104,18 @@ def read_questions(path: str | Path, *, contexts: str | Path | None = None) -> Q
     path = Path(path)
     if path.is_dir():
         if contexts is not None:
-            raise InputError(f"{_show(path)} is a folder: contexts go with SQuAD JSON only")
+            raise InputError("{} is a folder: contexts go with SQuAD JSON only", _show(path))
         return _read_beir(path)
     text = _read(path)
     squad = _is_squad(path, text)
     if contexts is None:
         return _read_squad(path, text) if squad else QuestionSet(tuple(_read_lines(path, text)))
     if not squad:
-        raise InputError(f"{_show(path)} is not SQuAD JSON: contexts go with SQuAD JSON only")
+        raise InputError("{} is not SQuAD JSON: contexts go with SQuAD JSON only", _show(path))
     contexts = Path(contexts)
     held = _read(contexts)
     if not _is_squad(contexts, held):
-        raise InputError(f"{_show(contexts)} is not SQuAD JSON: contexts are taken from that only")
+        raise InputError("{} is not SQuAD JSON: contexts are taken from that only", _show(contexts))
     return _across(_read_squad(path, text), _read_squad(contexts, held), contexts)
 
 
@@ -159,7 +163,7 @@ def _askable(question: Question) -> Question:
     try:
         check_question(question.question)
     except InputError as error:
-        raise InputError(f"{question.where or _quoted(question.id)}: {error}") from None
+        raise InputError("{}: {}", question.where or _quoted(question.id), error) from None
     return question
 
 
@@ -167,13 +171,16 @@ def _locate(question: Question, held: Mapping[str, Document]) -> Question:
     if not question.answers:
         return question
     if question.document is None:
-        among, name = list(held.values()), "any of the documents"
+        among: Sequence[Document] = list(held.values())
+        name: Where = Words("any of the documents")
     elif question.document in held:
         among, name = [held[question.document]], question.document
     else:
         raise InputError(
-            f"{question.where}: its document {_quoted(question.document)} is not among those"
-            f" given: name one of {_some(held)}"
+            "{}: its document {} is not among those given: name one of {}",
+            question.where,
+            _quoted(question.document),
+            _some(held),
         )
     if question.spans:
         return question
@@ -181,13 +188,17 @@ def _locate(question: Question, held: Mapping[str, Document]) -> Question:
     for text in question.answers:
         if not by_text[text]:
             raise InputError(
-                f"{question.where}: the answer {_quoted(text)} does not stand in {name}:"
-                " copy it from the text, word for word"
+                "{}: the answer {} does not stand in {}: copy it from the text, word for word",
+                question.where,
+                _quoted(text),
+                name,
             )
     if question.sentence and not by_text[question.sentence]:
         raise InputError(
-            f"{question.where}: the sentence {_quoted(question.sentence)} does not stand in"
-            f" {name}: copy it from the text, or leave it out"
+            "{}: the sentence {} does not stand in {}: copy it from the text, or leave it out",
+            question.where,
+            _quoted(question.sentence),
+            name,
         )
     gold = [question.sentence] if question.sentence else question.answers
     spans = dict.fromkeys(place for text in gold for place in by_text[text])
@@ -226,27 +237,27 @@ def _find(wanted: str, documents: Sequence[Document]) -> tuple[list[Place], list
 
 
 def _read_lines(path: Path, text: str) -> list[Question]:
-    seen: dict[str, str] = {}
+    seen: dict[str, Where] = {}
     questions = []
     for where, value in _rows(path, text):
         keys = value.keys() if isinstance(value, dict) else frozenset()
         if keys & {"data", "paragraphs", "qas", "context"}:
             raise InputError(
-                f"{where} mixes formats: SQuAD JSON must be a file of its own, not a line"
+                "{} mixes formats: SQuAD JSON must be a file of its own, not a line", where
             )
         if "_id" in keys:
-            raise InputError(f"{where} is a line of a BEIR folder: name the folder instead")
+            raise InputError("{} is a line of a BEIR folder: name the folder instead", where)
         row = _object(value, where, _LINE_KEYS)
         asked = _text(row, "question", where)
         answers = _list(row, "answers", where) if "answers" in row else []
         for answer in answers:
-            _check_text(answer, "an answer", where)
+            _check_text(answer, Words("an answer"), where)
         # As documents are: what is composed or spaced differently is the same text.
         answers = list(dict.fromkeys(canonical(answer) for answer in answers))
         answerable = _flag(row, "answerable", where, default=True)
         _check_answerable(answerable, answers, where, '"answerable": false')
         if not answerable and "sentence" in row:
-            raise InputError(f"{where} is unanswerable but has a sentence that answers: drop one")
+            raise InputError("{} is unanswerable but has a sentence that answers: drop one", where)
         questions.append(
             Question(
                 id=_unseen(_text(row, "id", where), seen, where),
@@ -263,17 +274,20 @@ def _read_lines(path: Path, text: str) -> list[Question]:
     return questions
 
 
-def _rows(path: Path, text: str) -> Iterator[tuple[str, object]]:
+def _rows(path: Path, text: str) -> Iterator[tuple[Words, object]]:
     """The values of a JSON Lines file, each after its place; blank lines are passed over."""
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        where = f"{_show(path)}, line {number}"
+        where = Words("{}, line {}", _show(path), number)
         try:
             value = _loads(line)
         except ValueError as error:
             raise InputError(
-                f"{where} is not JSON ({_reason(error)}): write one object a line, like {EXAMPLE}"
+                "{} is not JSON ({}): write one object a line, like {}",
+                where,
+                _reason(error),
+                EXAMPLE,
             ) from None
         yield where, value
 
@@ -295,8 +309,11 @@ def _is_squad(path: Path, text: str) -> bool:
     if isinstance(held, dict) and "\n" not in text.strip():
         return False  # a line
     raise InputError(
-        f"{_show(path)} is one JSON {'list' if isinstance(held, list) else 'object'}: write one"
-        f' object a line, like {EXAMPLE}, or SQuAD JSON, like {{"data": [...]}}'
+        '{} is one JSON {}: write one object a line, like {}, or SQuAD JSON, like {{"data":'
+        " [...]}}",
+        _show(path),
+        Words("list") if isinstance(held, list) else Words("object"),
+        EXAMPLE,
     )
 
 
@@ -305,31 +322,32 @@ def _read_squad(path: Path, text: str) -> QuestionSet:
     try:
         whole = _loads(text)
     except json.JSONDecodeError as error:
-        where = f"{name}, line {error.lineno}"
+        where = Words("{}, line {}", name, error.lineno)
         if error.msg == "Extra data":
             raise InputError(
-                f"{where} mixes formats: nothing may follow SQuAD JSON in its file"
+                "{} mixes formats: nothing may follow SQuAD JSON in its file", where
             ) from None
-        raise InputError(f"{where} is not JSON ({_reason(error)}): mend it there") from None
+        raise InputError("{} is not JSON ({}): mend it there", where, _reason(error)) from None
     except ValueError as error:
-        raise InputError(f"{name} is not JSON ({_reason(error)}): mend it") from None
+        raise InputError("{} is not JSON ({}): mend it", name, _reason(error)) from None
     source_of: dict[str, str] = {}
     documents: list[Document] = []
     questions: list[Question] = []
-    seen: dict[str, str] = {}
+    seen: dict[str, Where] = {}
     counts: Counter[str] = Counter()
     lines, in_articles, in_paragraphs = (
         _lines_of(text, key) for key in ("id", "paragraphs", "context")
     )
     for part in _list(_object(whole, name, _SQUAD_KEYS), "data", name):
-        place = f"{name}, {_line_in(part, 'paragraphs', in_articles)}"
-        article = _object(part, f"{place}an article", _ARTICLE_KEYS)
-        title = _text(article, "title", f"{place}an article") if "title" in article else path.stem
+        place = _within(name, part, "paragraphs", in_articles)
+        an_article = Words("{}, an article", place)
+        article = _object(part, an_article, _ARTICLE_KEYS)
+        title = _text(article, "title", an_article) if "title" in article else path.stem
         title = _printable(title)
-        for inner in _list(article, "paragraphs", f"{place}article {title}"):
+        for inner in _list(article, "paragraphs", Words("{}, article {}", place, title)):
             counts[title] += 1
-            line = _line_in(inner, "context", in_paragraphs)
-            where = f"{name}, {line}paragraph {title}#{counts[title]}"
+            place = _within(name, inner, "context", in_paragraphs)
+            where = Words("{}, paragraph {}#{}", place, title, counts[title])
             paragraph = _object(inner, where, _PARAGRAPH_KEYS)
             context = _text(paragraph, "context", where)
             # Of two equal paragraphs, either would be right to find.
@@ -338,12 +356,12 @@ def _read_squad(path: Path, text: str) -> QuestionSet:
                 shown = title.replace("_", " ")
                 documents.append(Document(context, source, shown, detect_language(context)))
             for qa in _list(paragraph, "qas", where):
-                place = f"{name}, line {next(lines, 1)}"
+                place = Words("{}, line {}", name, next(lines, 1))
                 question = _squad_question(qa, context, source, place, where)
                 _unseen(question.id, seen, question.where)
                 questions.append(question)
     if not questions:
-        raise InputError(f"{name} has no question in it: give a file that has")
+        raise InputError("{} has no question in it: give a file that has", name)
     return QuestionSet(tuple(questions), tuple(documents))
 
 
@@ -358,16 +376,17 @@ def _lines_of(text: str, key: str) -> Iterator[int]:
         yield line
 
 
-def _line_in(value: object, key: str, lines: Iterator[int]) -> str:
-    """The line of that key in an object, where it has the key, for the place in a message."""
-    return f"line {next(lines, 1)}, " if isinstance(value, dict) and key in value else ""
+def _within(name: str, value: object, key: str, lines: Iterator[int]) -> Where:
+    """The place in a file for a message: with the line of that key, where an object has it."""
+    known = isinstance(value, dict) and key in value
+    return Words("{}, line {}", name, next(lines, 1)) if known else name
 
 
-def _squad_question(qa: object, context: str, source: str, place: str, where: str) -> Question:
+def _squad_question(qa: object, context: str, source: str, place: Where, where: Where) -> Question:
     row = _object(qa, where)
     number = row.get("id")
     key = str(number) if type(number) is int else _text(row, "id", where)
-    where = f"{place}, question {_show(key)}"
+    where = Words("{}, question {}", place, _show(key))
     _object(row, where, _QUESTION_KEYS)
     asked = _text(row, "question", where)
     impossible = _flag(row, "is_impossible", where, default=False)
@@ -390,17 +409,22 @@ def _squad_question(qa: object, context: str, source: str, place: str, where: st
     )
 
 
-def _squad_span(answer: object, context: str, source: str, where: str) -> Place:
-    row = _object(answer, f"{where}, an answer", _ANSWER_KEYS)
-    text, start = _text(row, "text", f"{where}, an answer"), row.get("answer_start")
+def _squad_span(answer: object, context: str, source: str, where: Where) -> Place:
+    an_answer = Words("{}, an answer", where)
+    row = _object(answer, an_answer, _ANSWER_KEYS)
+    text, start = _text(row, "text", an_answer), row.get("answer_start")
     if type(start) is not int:
-        raise InputError(f"{where}: answer_start must be a whole number, not {_kind(start)}")
+        raise InputError("{}: answer_start must be a whole number, not {}", where, _kind(start))
     if start < 0 or not context.startswith(text, start):
         found = context.find(text)
-        place = f"but at {found}" if found >= 0 else "nor anywhere else"
+        place = Words("but at {}", found) if found >= 0 else Words("nor anywhere else")
         raise InputError(
-            f"{where}: the answer {_quoted(text)} does not stand at {start} in its context,"
-            f" {place}: correct text or answer_start"
+            "{}: the answer {} does not stand at {} in its context, {}: correct text or"
+            " answer_start",
+            where,
+            _quoted(text),
+            start,
+            place,
         )
     return Place(source, start, start + len(text))
 
@@ -410,10 +434,12 @@ def _across(asked: QuestionSet, answered: QuestionSet, contexts: Path) -> Questi
     gold = {question.id: question for question in answered.questions}
     missing = [question for question in asked.questions if question.id not in gold]
     if missing:
-        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        more = Words(" (and {} more)", len(missing) - 1) if len(missing) > 1 else ""
         raise InputError(
-            f"{missing[0].where} is not in {_show(contexts)}{more}: give the file of contexts"
-            " that has all of these ids"
+            "{} is not in {}{}: give the file of contexts that has all of these ids",
+            missing[0].where,
+            _show(contexts),
+            more,
         )
     questions = tuple(
         replace(gold[q.id], question=q.question, language=q.language, where=q.where)
@@ -430,16 +456,17 @@ def _read_beir(folder: Path) -> QuestionSet:
     qrels = sorted((folder / "qrels").glob("*.tsv"))
     if not (corpus.is_file() and queries.is_file() and qrels):
         raise InputError(
-            f"{_show(folder)} is not a BEIR folder: that has corpus.jsonl, queries.jsonl and"
-            " qrels/test.tsv"
+            "{} is not a BEIR folder: that has corpus.jsonl, queries.jsonl and qrels/test.tsv",
+            _show(folder),
         )
     chosen = [file for file in qrels if len(qrels) == 1 or file.name == "test.tsv"]
     if not chosen:
         raise InputError(
-            f"{_show(folder / 'qrels')} has several files, none of them test.tsv: leave one of"
-            f" {_some(file.name for file in qrels)}"
+            "{} has several files, none of them test.tsv: leave one of {}",
+            _show(folder / "qrels"),
+            _some(file.name for file in qrels),
         )
-    ids: dict[str, str] = {}
+    ids: dict[str, Where] = {}
     documents = []
     for where, value in _rows(corpus, _read(corpus)):
         row = _object(value, where, _CORPUS_KEYS)
@@ -450,7 +477,7 @@ def _read_beir(folder: Path) -> QuestionSet:
         if text := canonical(f"{title}\n\n{body}"):  # what is empty cannot be found
             shown = _printable(title) or source
             documents.append(Document(text, source, shown, detect_language(text)))
-    asked: dict[str, str] = {}
+    asked: dict[str, Where] = {}
     rows = []
     for where, value in _rows(queries, _read(queries)):
         row = _object(value, where, _QUERY_KEYS)
@@ -463,7 +490,7 @@ def _read_beir(folder: Path) -> QuestionSet:
         if any(grade > 0 for grade in relevance.get(key, {}).values())
     )
     if not questions:
-        raise InputError(f"{_show(chosen[0])} calls nothing relevant: give grades above 0")
+        raise InputError("{} calls nothing relevant: give grades above 0", _show(chosen[0]))
     return QuestionSet(questions, tuple(documents))
 
 
@@ -477,20 +504,22 @@ def _read_qrels(
         parts = line.strip("\r").split("\t")
         if not line.strip() or (number == 1 and parts[-1].strip() == "score"):
             continue
-        where = f"{_show(path)}, line {number}"
+        where = Words("{}, line {}", _show(path), number)
         if len(parts) != 3 or not re.fullmatch(r"-?\d{1,9}", parts[2].strip()):
             raise InputError(
-                f"{where} is not a judgement: write query-id, tab, corpus-id, tab, a whole number"
+                "{} is not a judgement: write query-id, tab, corpus-id, tab, a whole number", where
             )
         query, document, grade = parts[0], parts[1], int(parts[2])
         if query not in queries:
-            raise InputError(f"{where}: no query {_quoted(query)} in queries.jsonl: add it there")
+            raise InputError(
+                "{}: no query {} in queries.jsonl: add it there", where, _quoted(query)
+            )
         if document not in documents:
             raise InputError(
-                f"{where}: no document {_quoted(document)} in corpus.jsonl: add it there"
+                "{}: no document {} in corpus.jsonl: add it there", where, _quoted(document)
             )
         if document in grades.setdefault(query, {}):
-            raise InputError(f"{where} judges the same pair again: leave one judgement")
+            raise InputError("{} judges the same pair again: leave one judgement", where)
         grades[query][document] = grade
     return grades
 
@@ -502,17 +531,17 @@ def _read(path: Path) -> str:
     try:
         data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except FileNotFoundError:
-        raise InputError(f"{_show(path)} does not exist") from None
+        raise InputError("{} does not exist", _show(path)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{_show(path)} cannot be read: {reason}") from None
+        raise InputError("{} cannot be read: {}", _show(path), reason) from None
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{_show(path)}, line {line} is not UTF-8: save it as UTF-8") from None
+        raise InputError("{}, line {} is not UTF-8: save it as UTF-8", _show(path), line) from None
     if not text.strip():
-        raise InputError(f"{_show(path)} is empty: fill it or name another")
+        raise InputError("{} is empty: fill it or name another", _show(path))
     return text
 
 
@@ -532,61 +561,63 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _reason(error: ValueError) -> str:
+def _reason(error: ValueError) -> Where:
     if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at column {error.colno}"
+        return Words("{} at column {}", Words(error.msg), error.colno)
     return str(error)
 
 
-def _object(value: object, where: str, known: Sequence[str] | None = None) -> dict[str, Any]:
+def _object(value: object, where: Where, known: Sequence[str] | None = None) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(f"{where} must be an object, not {_kind(value)}")
+        raise InputError("{} must be an object, not {}", where, _kind(value))
     if known is not None and (unknown := [key for key in value if key not in known]):
-        raise InputError(f"{where}: unknown key {_quoted(unknown[0])}: known are {_some(known)}")
+        raise InputError(
+            "{}: unknown key {}: known are {}", where, _quoted(unknown[0]), _some(known)
+        )
     return value
 
 
-def _list(row: Mapping[str, Any], key: str, where: str) -> list[Any]:
+def _list(row: Mapping[str, Any], key: str, where: Where) -> list[Any]:
     value = row.get(key)
     if not isinstance(value, list):
-        raise InputError(f"{where}: {key} must be a list, not {_kind(value)}")
+        raise InputError("{}: {} must be a list, not {}", where, key, _kind(value))
     return value
 
 
-def _flag(row: Mapping[str, Any], key: str, where: str, *, default: bool) -> bool:
+def _flag(row: Mapping[str, Any], key: str, where: Where, *, default: bool) -> bool:
     value = row.get(key, default)
     if not isinstance(value, bool):
-        raise InputError(f"{where}: {key} must be true or false, not {_kind(value)}")
+        raise InputError("{}: {} must be true or false, not {}", where, key, _kind(value))
     return value
 
 
-def _text(row: Mapping[str, Any], key: str, where: str) -> str:
+def _text(row: Mapping[str, Any], key: str, where: Where) -> str:
     return _check_text(row.get(key), key, where)
 
 
-def _check_text(value: object, what: str, where: str, *, blank: bool = False) -> str:
+def _check_text(value: object, what: Where, where: Where, *, blank: bool = False) -> str:
     if not isinstance(value, str):
-        raise InputError(f"{where}: {what} must be text, not {_kind(value)}")
+        raise InputError("{}: {} must be text, not {}", where, what, _kind(value))
     if not blank and not canonical(value):
-        raise InputError(f"{where}: {what} is empty: fill it in")
+        raise InputError("{}: {} is empty: fill it in", where, what)
     if _SURROGATES.search(value):
-        raise InputError(f"{where}: {what} has half a surrogate pair in it: write the character")
+        raise InputError("{}: {} has half a surrogate pair in it: write the character", where, what)
     return value
 
 
-def _check_answerable(answerable: bool, answers: Iterable[str], where: str, mark: str) -> None:
+def _check_answerable(answerable: bool, answers: Iterable[str], where: Where, mark: str) -> None:
     some = any(True for _ in answers)
     if answerable and not some:
-        raise InputError(f"{where} has no answers: give some, or mark it {mark}")
+        raise InputError("{} has no answers: give some, or mark it {}", where, mark)
     if not answerable and some:
-        raise InputError(f"{where} has answers but is marked {mark}: drop the one or the other")
+        raise InputError("{} has answers but is marked {}: drop the one or the other", where, mark)
 
 
-def _unseen(key: str, seen: dict[str, str], where: str) -> str:
+def _unseen(key: str, seen: dict[str, Where], where: Where) -> str:
     """``key``, noted as seen at ``where``."""
     if key in seen:
         raise InputError(
-            f"{where}: the id {_quoted(key)} was given before, in {seen[key]}: change it"
+            "{}: the id {} was given before, in {}: change it", where, _quoted(key), seen[key]
         )
     seen[key] = where
     return key
@@ -596,17 +627,17 @@ def _language(question: str) -> str:
     return detect_language(" ".join(question.split()), among=LANGUAGES)
 
 
-def _kind(value: object) -> str:
+def _kind(value: object) -> Words:
     """What a JSON value is, in words."""
     if value is None:
-        return "missing or null"
+        return Words("missing or null")
     if isinstance(value, bool):
-        return "true or false"
+        return Words("true or false")
     if isinstance(value, str):
-        return "text"
+        return Words("text")
     if isinstance(value, (dict, list)):
-        return "an object" if isinstance(value, dict) else "a list"
-    return "a number"
+        return Words("an object") if isinstance(value, dict) else Words("a list")
+    return Words("a number")
 
 
 def _some(names: Iterable[str]) -> str:

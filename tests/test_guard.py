@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPConnection
@@ -83,7 +84,7 @@ def test_one_byte_too_many_is_refused(address: str, uploads: Path, over: int, st
     data = b"x" * (guard.UPLOAD + over)
     found, words = post(address, part(b"big.txt", data) + b"--beleg--\r\n")
     assert found == status
-    assert ("maximum allowed size" in words) == bool(over)
+    assert ("50 MB at most" in words) == bool(over)
     assert size(uploads) < 2 * guard.UPLOAD
 
 
@@ -175,14 +176,43 @@ def test_what_broke_off_is_swept_away(tmp_path: Path) -> None:
     assert not (tmp_path / "tmpleft").exists()
 
 
+@pytest.mark.parametrize(("language", "words"), [("de-AT,en;q=0.5", "warten"), ("", "waiting")])
+@pytest.mark.parametrize(
+    ("path", "origin", "status"),
+    [
+        ("/gradio_api/queue/join", "http://x", 429),  # Gradio's page shows what comes with that
+        ("/gradio_api/queue/join", "", 503),
+        ("/gradio_api/call/ask", "", 503),
+    ],
+)
+def test_that_the_queue_is_full_is_said_in_the_visitors_words(
+    tmp_path: Path, language: str, words: str, path: str, origin: str, status: int
+) -> None:
+    headers = {"accept-language": language, "host": "x"} | ({"origin": origin} if origin else {})
+    found, body = _reply(tmp_path, path, 503, headers)
+    assert found == status
+    assert words in json.loads(body)["detail"]
+
+
+def test_other_answers_are_left_as_they_are(tmp_path: Path) -> None:
+    assert _reply(tmp_path, "/gradio_api/queue/join", 500, {}) == (500, b"as it was")
+    assert _reply(tmp_path, "/other", 503, {}) == (503, b"as it was")
+    assert _reply(tmp_path, "/other", 413, {}) == (413, b"as it was")
+
+
 def _ask(folder: Path, path: str) -> int:
     """The status of a POST to an application behind the guard that answers 200."""
+    return _reply(folder, path, 200, {})[0]
+
+
+def _reply(folder: Path, path: str, answer: int, headers: dict[str, str]) -> tuple[int, bytes]:
+    """Status and body of a POST to an application behind the guard that gives that answer."""
     sent: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.start", "status": answer, "headers": []})
+        await send({"type": "http.response.body", "body": b"as it was"})
 
     async def receive() -> Any:
         return {"type": "http.request", "body": b"", "more_body": False}
@@ -190,9 +220,9 @@ def _ask(folder: Path, path: str) -> int:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+    held = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": held}
     asyncio.run(guard.Guard(app, str(folder))(scope, receive, send))
     names = dict(sent[0]["headers"])
     assert b"default-src 'self'" in names[b"content-security-policy"]
-    status: int = sent[0]["status"]
-    return status
+    return sent[0]["status"], b"".join(message["body"] for message in sent[1:])

@@ -88,7 +88,8 @@ def test_json_lines(tmp_path: Path) -> None:
     assert [q.language for q in found.questions] == ["en", "de", "en", "en"]
     assert found.questions[1].answers == ("Zoë", "X")  # composed, as in documents, and once
     assert [q.answerable for q in found.questions] == [True, True, False, False]
-    assert found.questions[1].where.endswith("line 3")
+    assert str(found.questions[0].where) == f"{file}, line 1"
+    assert str(found.questions[1].where).endswith("line 3")
 
 
 def test_a_byte_order_mark_and_windows_newlines_are_no_matter(tmp_path: Path) -> None:

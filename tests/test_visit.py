@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from index.errors import InputError
 from index.store import PassageIndex
@@ -76,6 +80,29 @@ def test_an_index_on_disk_is_everybodys(tmp_path: Path) -> None:
     assert PassageIndex(tmp_path / "index", encoder=Encoder()).documents[0] == OWN
 
 
+def test_a_fixed_index_is_asked_but_not_changed(tmp_path: Path) -> None:
+    index = PassageIndex(tmp_path / "index", encoder=Encoder())
+    index.add(START)
+    house = House(Chatbot(index), changes=False)
+    visit = Visit(language="de")
+    read = False
+
+    def reads() -> Document:
+        nonlocal read
+        read = True
+        return OWN
+
+    found = last(house.add(visit, [("own.txt", reads)]))
+    assert (found.added, read) == ((), False)
+    assert "nicht geändert" in found.problems[0]
+    with pytest.raises(InputError, match="nicht geändert"):
+        house.remove(visit, "start.txt")
+    assert sources(house, visit) == ["start.txt"]
+    assert PassageIndex(tmp_path / "index", encoder=Encoder()).documents[0] == START
+    *_, turn = house.ask(visit, "Wo steht der Tresor?")
+    assert turn.answer is not None
+
+
 def test_what_cannot_be_read_is_told_and_the_rest_is_added(house: House) -> None:
     def broken() -> Document:
         raise InputError("broken.pdf is damaged")
@@ -115,31 +142,62 @@ def test_after_cancel_nothing_more_is_added(house: House, after: str) -> None:
     assert sources(house, visit) == ["start.txt"]
 
 
-def test_cancel_does_not_wait_for_what_is_being_embedded(
+class Slow(Encoder):
+    """Embeds passages when it may ``go_on``, once it is ``held``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = False
+        self.begun, self.go_on, self.ended = (threading.Event() for _ in range(3))
+
+    def passages(self, texts: Sequence[str], *, progress: str = "") -> NDArray[np.float32]:
+        if self.held:
+            self.begun.set()
+            assert self.go_on.wait(30)
+        return super().passages(texts, progress=progress)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_cancel_does_not_wait_for_what_is_embedded_and_what_was_there_stays(
+    tmp_path: Path, on_disk: bool
+) -> None:
+    encoder = Slow()
+    index = PassageIndex(tmp_path / "index" if on_disk else None, encoder=encoder)
+    index.add(START)
+    house, visit = House(Chatbot(index)), Visit(language="en")
+    last(house.add(visit, reading(OWN)))
+    encoder.held = True
+    newer = Document("Die Kartoffeln kochen lange.", OWN.source, "Own", "de")
+    threading.Thread(target=lambda: encoder.begun.wait(30) and visit.stop()).start()
+    before = set(threading.enumerate())
+    found = last(house.add(visit, reading(newer)))  # while it is still being embedded
+    assert found.added == ()
+    assert "Cancelled" in found.problems[-1]
+    encoder.go_on.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+    assert list(house.documents(visit)) == [START, OWN]
+    assert last(house.add(visit, reading(newer))).added == (newer,)
+    assert list(house.documents(visit)) == [START, newer]
+
+
+def test_what_is_being_written_when_it_is_cancelled_is_there_and_told(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visit = Visit(language="en")
-    begun, go_on, removed = threading.Event(), threading.Event(), threading.Event()
-    add, remove = Chatbot.add, Chatbot.remove
+    add = Chatbot.add
 
-    def slow(self: Chatbot, document: Document) -> list[Document]:
-        begun.set()
-        assert go_on.wait(30)
-        return add(self, document)
+    def late(self: Chatbot, document: Document, **options: Any) -> list[Document]:
+        added = add(self, document, **options)
+        visit.stop()
+        time.sleep(0.5)  # the visitor's thread sees it
+        return added
 
-    def noted(self: Chatbot, *names: str) -> list[str]:
-        gone = remove(self, *names)
-        removed.set()
-        return gone
-
-    monkeypatch.setattr(Chatbot, "add", slow)
-    monkeypatch.setattr(Chatbot, "remove", noted)
-    threading.Thread(target=lambda: begun.wait(30) and visit.stop()).start()
-    assert last(house.add(visit, reading(OWN))).added == ()  # while it is still being added
-    assert not removed.is_set()
-    go_on.set()
-    assert removed.wait(30)
-    assert sources(house, visit) == ["start.txt"]
+    monkeypatch.setattr(Chatbot, "add", late)
+    other = Document("Ein anderer Text.", "other.txt", "Other", "de")
+    found = last(house.add(visit, reading(OWN, other)))
+    assert found.added == (OWN,)
+    assert sources(house, visit) == ["start.txt", "own.txt"]
 
 
 def test_a_visit_has_room_for_so_much(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

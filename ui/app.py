@@ -49,12 +49,19 @@ speak();
 """
 
 
-def build(bot: Chatbot, examples: Sequence[str] = (), *, feedback: Path | None = None) -> gr.Blocks:
+def build(
+    bot: Chatbot,
+    examples: Sequence[str] = (),
+    *,
+    feedback: Path | None = None,
+    changes: bool = True,
+) -> gr.Blocks:
     """The page over ``bot``, whose documents every visitor sees; ``examples`` as buttons.
 
-    ``feedback`` is the file that verdicts on answers are appended to.
+    ``feedback`` is the file that verdicts on answers are appended to; ``changes`` says whether
+    visitors may change an index on disk.
     """
-    return _Page(House(bot, feedback=feedback), examples).blocks
+    return _Page(House(bot, feedback=feedback, changes=changes), examples).blocks
 
 
 class _Page:
@@ -62,6 +69,7 @@ class _Page:
 
     def __init__(self, house: House, examples: Sequence[str]) -> None:
         self.house = house
+        self.may_add = not house.fixed
         self.examples = examples
         self.i18n = _i18n()
         self.labelled: list[tuple[gr.components.Component | gr.Tab, dict[str, str]]] = []
@@ -98,7 +106,7 @@ class _Page:
                 self.note = _html("", elem_id="upload-status")
                 self.stop = self._button("stop", visible=False, size="sm")
             with gr.Row(elem_classes="ask"):
-                self.upload = self._upload_button("add file", "upload")
+                self.upload = self._upload_button("add file", "upload", visible=self.may_add)
                 self.box = self._textbox("question", "placeholder", "question", max_lines=6)
                 self.send = self._button("ask", variant="primary")
         with gr.Column(scale=6, min_width=0):
@@ -107,13 +115,14 @@ class _Page:
     def _shelf(self, blank: Visit) -> None:
         with gr.Column(elem_classes="shelf"):
             self.listed = _html(self._documents(blank), elem_id="documents")
-            self.more = self._upload_button("upload", "upload-more")
+            self.more = self._upload_button("upload", "upload-more", visible=self.may_add)
             with gr.Row(elem_classes="adding"):
                 self.note_more = _html("")
                 self.stop_more = self._button("stop", "stop-more", visible=False, size="sm")
-            self.title = self._textbox("paste title", "paste title", "paste-title", max_lines=1)
-            self.text = self._textbox("paste", "paste", "paste", lines=4, max_lines=12)
-            self.paste = self._button("paste add")
+            with gr.Column(visible=self.may_add):
+                self.title = self._textbox("paste title", "paste title", "paste-title", max_lines=1)
+                self.text = self._textbox("paste", "paste", "paste", lines=4, max_lines=12)
+                self.paste = self._button("paste add")
 
     def _bench(self, blank: Visit) -> None:
         with gr.Column(elem_classes="leaf"):
@@ -154,9 +163,13 @@ class _Page:
         name: str,
         count: Literal["single", "multiple"] = "multiple",
         kinds: Sequence[str] = SUFFIXES,
+        *,
+        visible: bool = True,
     ) -> gr.UploadButton:
         label: Any = self.i18n(key)
-        button = gr.UploadButton(label, file_count=count, file_types=list(kinds), elem_id=name)
+        button = gr.UploadButton(
+            label, file_count=count, file_types=list(kinds), elem_id=name, visible=visible
+        )
         self.labelled.append((button, {"label": key}))
         return button
 
@@ -239,7 +252,7 @@ class _Page:
     # ---- What is shown ---------------------------------------------------------------------
 
     def _head(self, visit: Visit) -> str:
-        return render.masthead(self.house.bot(visit).llm, visit.language)
+        return render.masthead(self.house.bot(visit).llm, visit.language, fixed=self.house.fixed)
 
     def _talk(self, visit: Visit) -> str:
         return render.conversation(
@@ -248,6 +261,7 @@ class _Page:
             examples=self.examples if visit.bot is None else (),
             nearest=visit.nearest,
             rating=self.house.feedback is not None,
+            fixed=self.house.fixed,
         )
 
     def _documents(self, visit: Visit) -> str:
@@ -256,6 +270,7 @@ class _Page:
             self.house.own(visit),
             visit.language,
             shared=self.house.shared,
+            fixed=self.house.fixed,
         )
 
     def _how(self, visit: Visit) -> str:
@@ -478,11 +493,13 @@ def serve(
     browser: bool = False,
     feedback: Path | None = None,
     auth: tuple[str, str] | None = None,
+    changes: bool = True,
 ) -> None:
     """Show the chat until Ctrl-C; ``announce`` gets the address once the page answers.
 
     Without ``port``, the first free one from 7860; ``auth`` is a name and a password that are
-    asked for. Raises InputError if the page cannot be served.
+    asked for; ``changes`` says whether visitors may change an index on disk. Raises InputError
+    if the page cannot be served.
     """
     # A kill must clear the uploads away just as Ctrl-C does.
     # A process started in the background by a shell inherits that Ctrl-C is ignored.
@@ -496,7 +513,7 @@ def serve(
         # What the first question makes, once, is made while the page starts.
         warming = threading.Thread(target=_warm, args=(bot, *examples[:1]))
         warming.start()
-        page = build(bot, examples, feedback=feedback)
+        page = build(bot, examples, feedback=feedback, changes=changes)
         try:
             _, address, _ = page.launch(
                 server_name=host,
@@ -514,6 +531,7 @@ def serve(
                 state_session_capacity=guard.VISITS,
                 footer_links=[],
                 auth=auth,
+                auth_message=_login(),
                 app_kwargs={
                     "middleware": [
                         (TrustedHostMiddleware, (guard.names(host), False), {}),
@@ -539,6 +557,12 @@ def serve(
 def _warm(bot: Chatbot, question: str = "Warm?") -> None:
     with suppress(Exception):  # what is wrong is told to whoever asks
         Chatbot(bot.index, ranker=bot.ranker).ask(question)
+
+
+def _login() -> str:
+    """Above Gradio's own words, which are in the browser's language: this page is one for all."""
+    said = (f'<span lang="{code}">{safe(phrase("login", code))}</span>' for code in LANGUAGES)
+    return f"<b>Beleg</b><br>{'<br>'.join(said)}"
 
 
 def _i18n() -> gr.I18n:
@@ -572,10 +596,7 @@ def _script() -> str:
 
 def _load(file: str) -> Document:
     """An uploaded file; what is wrong with it is said without our folder's name."""
-    try:
-        return load(file)
-    except InputError as error:
-        raise InputError(str(error).replace(f"{os.path.dirname(file)}{os.sep}", "")) from None
+    return load(file, called=os.path.basename(file))
 
 
 def _speak(visit: Visit, request: gr.Request) -> None:

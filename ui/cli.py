@@ -104,6 +104,8 @@ def _chat(options: argparse.Namespace) -> int:
     with progress_bar("loading the page"):
         from ui.app import serve
 
+    from ui.guard import is_loopback
+
     on_example = not options.paths and options.index is None
     serve(
         bot,
@@ -114,7 +116,19 @@ def _chat(options: argparse.Namespace) -> int:
         browser=sys.stdout.isatty(),
         feedback=feedback,
         auth=auth,
+        changes=options.allow_changes or is_loopback(options.host),
     )
+    return DONE
+
+
+def _mcp(options: argparse.Namespace) -> int:
+    from ui.assistant import check_installed, serve
+    from ui.visit import House
+
+    check_installed()
+    bot = _open(options)
+    bot.strict = options.strict
+    serve(House(bot, changes=options.allow_changes))
     return DONE
 
 
@@ -353,6 +367,15 @@ def _parser() -> argparse.ArgumentParser:
         help="ask for these; needed where other computers can reach the page (or BELEG_AUTH)",
     )
     chat.add_argument("--no-auth", action="store_true", help="let everyone in who can reach it")
+    _allow_changes(
+        chat,
+        "let visitors add to the index and remove from it where other computers can reach the page",
+    )
+
+    mcp = _command(commands, "mcp", _mcp, "serve an assistant on standard input and output (MCP)")
+    _sources(mcp)
+    _strict(mcp)
+    _allow_changes(mcp, "let the assistant add to the index and remove from it")
 
     ask = _command(commands, "ask", _ask, "answer one question, with citations")
     ask.add_argument("question", metavar="QUESTION", help="in German or English")
@@ -495,6 +518,10 @@ def _strict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="drop sentences that their citations do not support"
     )
+
+
+def _allow_changes(parser: argparse.ArgumentParser, help: str) -> None:
+    parser.add_argument("--allow-changes", action="store_true", help=help)
 
 
 def _name(text: str) -> str:

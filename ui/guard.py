@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
+
+from ui.phrases import phrase, preferred
 
 UPLOAD = 50_000_000
 """The most bytes of one uploaded file."""
@@ -34,6 +37,8 @@ _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
 ]
 
+_PLAIN = b"text/plain; charset=utf-8"
+
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
@@ -58,10 +63,10 @@ def names(host: str) -> list[str]:
 
 
 class Guard:
-    """ASGI middleware: refuses, in words, what comes from a foreign page or is too large, and
-    confines the browser to this host.
+    """ASGI middleware: refuses, in words, what comes from a foreign page or is too large, puts
+    into words what Gradio refuses, and confines the browser to this host.
 
-    ``folder`` is where uploads are kept.
+    The words are in the language that the browser asks for. ``folder`` is where uploads are kept.
     """
 
     def __init__(self, app: App, folder: str) -> None:
@@ -83,7 +88,8 @@ class Guard:
             await send(message)
 
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        problem = self._problem(scope, headers)
+        language = preferred(headers.get(b"accept-language", b"").decode("latin-1"))
+        problem = self._problem(scope, headers, language)
         if problem is not None:
             await _refuse(with_policy, *problem)
             return
@@ -98,13 +104,21 @@ class Guard:
                 raise _TooLarge
             return message
 
-        async def unless_over(message: Message) -> None:
-            if taken <= limit:
+        reworded = False
+
+        async def in_words(message: Message) -> None:
+            nonlocal reworded
+            if message["type"] == "http.response.start" and taken <= limit:
+                answer = _reworded(scope, headers, message["status"], language)
+                if answer is not None:
+                    reworded = True
+                    await _refuse(with_policy, *answer)
+            if taken <= limit and not reworded:
                 await with_policy(message)
 
         self._uploads += _is_upload(scope)
         try:
-            await self.app(scope, counted, unless_over)
+            await self.app(scope, counted, in_words)
         except _TooLarge:
             pass
         finally:
@@ -112,23 +126,23 @@ class Guard:
             if _is_upload(scope) and not self._uploads:
                 _sweep(self.folder)
         if taken > limit:
-            await _refuse(with_policy, 413, _too_large(limit))
+            await _refuse(with_policy, 413, _too_large(limit, language))
 
     def _problem(
-        self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes]
+        self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes], language: str
     ) -> tuple[int, str] | None:
         origin = headers.get(b"origin", b"").decode("latin-1")
         host = headers.get(b"host", b"").decode("latin-1")
         ours = {host, headers.get(b"x-forwarded-host", b"").decode("latin-1")}
         foreign = origin and _netloc(origin) not in ours - {""}
         if foreign and scope["method"] not in ("GET", "HEAD"):
-            return 403, "Requests from other pages are refused."
+            return 403, phrase("foreign page", language)
         limit = REQUEST if _is_upload(scope) else BODY
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > limit:
-            return 413, _too_large(limit)
+            return 413, _too_large(limit, language)
         if _is_upload(scope) and _size(self.folder) > DISK - REQUEST:
-            return 507, "There is no room for more uploads just now. Try again in ten minutes."
+            return 507, phrase("no upload room", language)
         return None
 
 
@@ -136,8 +150,22 @@ class _TooLarge(Exception):
     """More has come than a request may hold."""
 
 
-def _too_large(limit: int) -> str:
-    return f"That is more than the {limit // 1_000_000} MB that may be sent at once."
+def _too_large(limit: int, language: str) -> str:
+    return phrase("too much at once", language).format(limit // 1_000_000)
+
+
+def _reworded(
+    scope: MutableMapping[str, Any], headers: dict[bytes, bytes], status: int, language: str
+) -> tuple[int, str, bytes] | None:
+    """What is said instead of Gradio's words: where a file is too large or the queue is full."""
+    if status == 413 and _is_upload(scope):
+        said = phrase("file too large", language).format(UPLOAD // 1_000_000)
+        return 413, said, _PLAIN
+    if status != 503 or not any(part in scope["path"] for part in ("/queue/join", "/call/")):
+        return None
+    # To 503 Gradio's page has words of its own, in English; its client for Python knows just that.
+    status = 429 if b"origin" in headers else 503
+    return status, json.dumps({"detail": phrase("busy", language)}), b"application/json"
 
 
 def _is_upload(scope: MutableMapping[str, Any]) -> bool:
@@ -169,9 +197,9 @@ def _size(folder: Path) -> int:
     return total
 
 
-async def _refuse(send: Send, status: int, words: str) -> None:
+async def _refuse(send: Send, status: int, words: str, kind: bytes = _PLAIN) -> None:
     body = words.encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    headers = [(b"content-type", kind)]
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

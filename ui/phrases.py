@@ -86,6 +86,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
     ),
     "save": ("Keep", "Festhalten"),
     "not said": ("The documents do not say it", "Die Dokumente sagen es nicht"),
+    "full": ("{} is full", "{} ist voll"),
     "not in documents": (
         "These words stand in none of the documents.",
         "Diese Worte stehen in keinem der Dokumente.",
@@ -151,6 +152,11 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "Was Sie hinzufügen oder entfernen, wird im Index auf der Platte geändert, für alle, die "
         "ihn benutzen.",
     ),
+    "fixed": (
+        "The documents here are an index that may be asked, but not changed from this page.",
+        "Die Dokumente hier sind ein Index, der befragt, aber von dieser Seite nicht geändert "
+        "werden kann.",
+    ),
     "more documents": ("and {} more", "und {} weitere"),
     "read": ("Read", "Lesen"),
     "remove": ("Remove", "Entfernen"),
@@ -169,6 +175,33 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "paste": ("Or paste text here", "Oder fügen Sie hier Text ein"),
     "paste title": ("Its title (optional)", "Sein Titel (freiwillig)"),
     "paste add": ("Add this text", "Diesen Text hinzufügen"),
+    # What is refused at the door
+    "busy": (
+        "So many questions are waiting that no more are taken just now. Please ask again in a "
+        "minute.",
+        "Es warten so viele Fragen, dass gerade keine mehr angenommen wird. Bitte fragen Sie in "
+        "einer Minute noch einmal.",
+    ),
+    "file too large": (
+        "A file may have {} MB at most.",
+        "Eine Datei darf höchstens {} MB haben.",
+    ),
+    "too much at once": (
+        "That is more than the {} MB that may be sent at once.",
+        "Das ist mehr als die {} MB, die auf einmal gesendet werden dürfen.",
+    ),
+    "no upload room": (
+        "There is no room for more uploads just now. Try again in ten minutes.",
+        "Für weitere Dateien ist gerade kein Platz. Versuchen Sie es in zehn Minuten noch einmal.",
+    ),
+    "foreign page": (
+        "Requests from other pages are refused.",
+        "Anfragen von anderen Seiten werden abgelehnt.",
+    ),
+    "login": (
+        "Name and password are known to whoever runs this page.",
+        "Name und Passwort kennt, wer diese Seite betreibt.",
+    ),
     # Evaluate
     "evaluate": ("Evaluate", "Prüfen"),
     "evaluate how": (

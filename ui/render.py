@@ -156,23 +156,26 @@ def conversation(
     examples: Sequence[str] = (),
     nearest: int = NEAREST,
     rating: bool = False,
+    fixed: bool = False,
 ) -> str:
     """The whole conversation as HTML; ``language`` is that of the interface.
 
     ``examples`` are offered while nothing has been asked; of a refusal, the ``nearest``
-    passages are shown; with ``rating`` an answer can be called right or wrong.
+    passages are shown; with ``rating`` an answer can be called right or wrong. The documents
+    may be ``fixed``.
     """
     body = (
         "".join(_turn(turn, language, nearest, rating) for turn in turns)
         if turns
-        else _empty(examples, language)
+        else _empty(examples, language, fixed)
     )
     name = safe(phrase("conversation", language))
     return f'<div class="talk" tabindex="0" role="region" aria-label="{name}">{body}</div>'
 
 
-def masthead(llm: LanguageModel | None, language: str) -> str:
-    """The name, and what is running where."""
+def masthead(llm: LanguageModel | None, language: str, *, fixed: bool = False) -> str:
+    """The name, what is running where, and what is said where files are dropped."""
+    drop = phrase("fixed" if fixed else "drop here", language)
     if llm is None:
         place = safe(phrase("local", language))
     else:
@@ -181,16 +184,21 @@ def masthead(llm: LanguageModel | None, language: str) -> str:
         f'<div class="masthead" lang="{safe(language)}"><h1>Beleg</h1>'
         f'<p class="tagline">{safe(phrase("tagline", language))}</p>'
         f'<p class="where">{place}</p>'
-        f'<span hidden id="drop-text">{safe(phrase("drop here", language))}</span></div>'
+        f'<span hidden id="drop-text">{safe(drop)}</span></div>'
     )
 
 
 def documents(
-    in_use: Sequence[Document], own: Collection[str], language: str, *, shared: bool = False
+    in_use: Sequence[Document],
+    own: Collection[str],
+    language: str,
+    *,
+    shared: bool = False,
+    fixed: bool = False,
 ) -> str:
     """The list of documents in use; those whose ids are in ``own`` are this visit's only.
 
-    ``shared`` says that what is changed is changed for all.
+    ``shared`` says that what is changed is changed for all, ``fixed`` that nothing may be.
     """
 
     def said(key: str) -> str:
@@ -203,21 +211,23 @@ def documents(
         what = safe(f"{document.source}, {length}")
         data = f'data-document="{document.id}"'
         title = safe(document.title)
+        remove = (
+            f'<button type="button" class="remove" {data} data-sure="{said("really")}"'
+            f' aria-label="{said("remove")}: {title}">{said("remove")}</button>'
+        )
         items.append(
             f'<li><div class="about"><b dir="auto">{title}</b><br/><span>{what}</span>'
             f" <small>({said(visible)})</small></div>"
             f'<button type="button" class="read" {data} aria-label="{said("read")}: {title}">'
-            f"{said('read')}</button>"
-            f'<button type="button" class="remove" {data} data-sure="{said("really")}"'
-            f' aria-label="{said("remove")}: {title}">{said("remove")}</button></li>'
+            f"{said('read')}</button>{'' if fixed else remove}</li>"
         )
     more = len(in_use) - len(items)
     rest = f"<p>{safe(phrase('more documents', language).format(more))}</p>" if more else ""
-    where_kept = said("kept for all" if shared else "kept here")
+    where_kept = said("fixed" if fixed else "kept for all" if shared else "kept here")
+    how = "" if fixed else f'<p class="soft">{said("drop")} {said("limits")}</p>'
     return (
         f'<h2>{said("documents")}</h2><p class="soft">{where_kept}</p>'
-        f'<ul class="documents">{"".join(items)}</ul>{rest}'
-        f'<p class="soft">{said("drop")} {said("limits")}</p>'
+        f'<ul class="documents">{"".join(items)}</ul>{rest}{how}'
     )
 
 
@@ -317,7 +327,7 @@ def _unmarked(text: str) -> str:
     return _MARKUP.sub(r"\\\g<0>", " ".join(plain(text).split()))
 
 
-def _empty(examples: Sequence[str], language: str) -> str:
+def _empty(examples: Sequence[str], language: str, fixed: bool) -> str:
     buttons = "".join(
         f'<li><button type="button" class="example" dir="auto">{safe(example)}</button></li>'
         for example in examples
@@ -325,7 +335,8 @@ def _empty(examples: Sequence[str], language: str) -> str:
     listed = f'<h2>{safe(phrase("examples", language))}</h2><ul class="examples">{buttons}</ul>'
     return (
         f'<div class="empty"><p>{safe(phrase("empty", language))}</p>'
-        f"<p>{safe(phrase('drop', language))}</p>{listed if examples else ''}</div>"
+        f"<p>{safe(phrase('fixed' if fixed else 'drop', language))}</p>"
+        f"{listed if examples else ''}</div>"
     )
 
 

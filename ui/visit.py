@@ -20,6 +20,7 @@ from index.text import canonical
 from index.types import Document
 from rag.answer import Answer
 from rag.chatbot import Chatbot
+from ui.german import german
 from ui.phrases import phrase
 from ui.render import NEAREST, Adding, Turn
 from ui.source import Mark, marks
@@ -81,14 +82,17 @@ class House:
     """What all visits share: the documents that the page was started with.
 
     If they are an index on disk, it is everybody's: what a visitor adds or removes there is
-    added or removed for all. Otherwise a visitor's changes go into a fork of their own.
+    added or removed for all, or not at all unless ``changes`` are allowed. Otherwise a visitor's
+    changes go into a fork of their own.
     ``feedback`` is the file that verdicts on answers are appended to; without one none are taken.
     """
 
-    def __init__(self, bot: Chatbot, *, feedback: Path | None = None) -> None:
+    def __init__(self, bot: Chatbot, *, feedback: Path | None = None, changes: bool = True) -> None:
         self.start = bot
         self.feedback = feedback
         self.shared = bot.index.path is not None
+        self.fixed = self.shared and not changes
+        """Whether nobody may add or remove documents."""
         self._write = threading.Lock()
 
     # ---- Documents -------------------------------------------------------------------------
@@ -117,18 +121,23 @@ class House:
     ) -> Iterator[Adding]:
         """Add documents one by one, each with its name and what reads it.
 
-        After ``visit.stop()`` no other is read, and the one at hand is not kept: what embeds it
-        is left to end by itself.
+        After ``visit.stop()`` no other is read, and the one at hand is not written, unless that
+        has begun; what embeds it is left to end by itself. One that it would have replaced stays.
         """
         language = visit.language
+        if self.fixed:
+            yield Adding(problems=(phrase("fixed", language),))
+            return
         stop = visit.stopping = threading.Event()
         found = Adding(total=len(given))
         for number, (name, read) in enumerate(given, 1):
             yield replace(found, reading=name, number=number)
-            work = _Work(partial(self._add, visit, read, stop))
-            while not work.wait(0.1) and not stop.is_set():
+            if stop.is_set():
+                break
+            work = _Work(partial(self._add, visit, read), stop)
+            while not work.wait(0.1) and not work.is_given_up():
                 continue
-            if not work.wait(0):
+            if not work.wait(0) or isinstance(work.error, _GivenUp):
                 break
             if work.error is not None:
                 problem = words(work.error, language)
@@ -142,26 +151,21 @@ class House:
         yield found
 
     def _add(
-        self, visit: Visit, read: Callable[[], Document], stop: threading.Event
+        self, visit: Visit, read: Callable[[], Document], begin: Callable[[], None]
     ) -> list[Document]:
-        """Add one document; nothing, if it is stopped."""
+        """Add one document, if it is not given up before the writing can ``begin``."""
         bot = self._base(visit) if self.shared else visit.bot or self.start.fork()
-        if stop.is_set():
-            return []
         document = read()
         self._check_room(visit, document)
-        if stop.is_set():
-            return []
-        added = bot.add(document)
-        if stop.is_set():
-            bot.remove(*(each.id for each in added))
-            return []
+        added = bot.add(document, before_write=begin)
         if not self.shared:
             visit.bot = bot
         return added
 
     def remove(self, visit: Visit, *names: str) -> list[str]:
         """Remove documents by id or source; their sources. Raises InputError."""
+        if self.fixed:
+            raise InputError(phrase("fixed", visit.language))
         bot = self._base(visit) if self.shared else visit.bot or self.start.fork()
         removed = bot.remove(*names)
         if not self.shared:
@@ -172,10 +176,10 @@ class House:
         return visit.bot or self.start
 
     def _check_room(self, visit: Visit, document: Document) -> None:
-        if self.shared or visit.bot is None:
+        if self.shared:
             return
         own = self.own(visit)
-        held = [d for d in visit.bot.documents if d.id in own and d.source != document.source]
+        held = [d for d in self.documents(visit) if d.id in own and d.source != document.source]
         characters = sum(len(d.text) for d in held) + len(document.text)
         if len(held) >= DOCUMENTS or characters > CHARACTERS:
             room = phrase("no room", visit.language)
@@ -247,7 +251,7 @@ class House:
             return
         try:
             line = self._test_question(visit, turn.answer, verdict, said)
-            self._append(self.feedback, line)
+            self._append(self.feedback, line, visit.language)
         except (BelegError, OSError) as error:
             visit.replace(replace(turn, problem=words(error, visit.language)))
             return
@@ -274,32 +278,52 @@ class House:
             raise InputError(phrase("not in documents", visit.language))
         return asked | {"answers": [said]} | _only(sources)
 
-    def _append(self, file: Path, line: dict[str, Any]) -> None:
+    def _append(self, file: Path, line: dict[str, Any], language: str) -> None:
         data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
         with self._write:
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("ab") as held:
                 if held.tell() + len(data) > FEEDBACK:
-                    raise InputError(f"{file.name} is full")
+                    raise InputError(phrase("full", language).format(file.name))
                 held.write(data)
 
 
-class _Work:
-    """Something that is being added in a thread of its own, which may be left to itself."""
+class _GivenUp(Exception):
+    """Something is not to be added after all."""
 
-    def __init__(self, add: Callable[[], list[Document]]) -> None:
+
+class _Work:
+    """Something that is being added in a thread of its own; it is given up, and left to itself,
+    if it is to ``stop`` before it begins to write."""
+
+    def __init__(
+        self, add: Callable[[Callable[[], None]], list[Document]], stop: threading.Event
+    ) -> None:
         self.added: list[Document] = []
         self.error: Exception | None = None
         self._add = add
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._writes = False
         self._done = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
         try:
-            self.added = self._add()
+            self.added = self._add(self._begin)
         except Exception as error:
             self.error = error
         self._done.set()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._stop.is_set():
+                raise _GivenUp
+            self._writes = True
+
+    def is_given_up(self) -> bool:
+        with self._lock:
+            return self._stop.is_set() and not self._writes
 
     def wait(self, seconds: float) -> bool:
         """Whether it has ended, after so many seconds at most."""
@@ -327,7 +351,7 @@ def pasted(text: str, title: str, taken: Iterable[str]) -> Document:
 def words(error: Exception, language: str) -> str:
     """An error for the page: our own are one clear line, of others only the kind is told."""
     if isinstance(error, BelegError):
-        return str(error)
+        return german(error) if language == "de" else str(error)
     if os.environ.get("BELEG_DEBUG"):
         sys.excepthook(type(error), error, error.__traceback__)
     return phrase("failed", language).format(type(error).__name__)
