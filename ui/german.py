@@ -119,7 +119,8 @@ GERMAN = {
         "Sie das und fügen Sie es neu hinzu"
     ),
     "the index in {} is damaged ({}): beleg check --index {} --repair  mends it": (
-        "der Index in {} ist beschädigt ({}): beleg check --index {} --repair  bringt das in Ordnung"
+        "der Index in {} ist beschädigt ({}): beleg check --index {} --repair  bringt das in "
+        "Ordnung"
     ),
     "what it holds cannot be read": "was darin steht, ist nicht lesbar",
     "it is not an index, or no more": "es ist kein Index, oder keiner mehr",
