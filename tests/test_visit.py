@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,49 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_added(house: House) -> None
     assert steps[-1].problems[0] == "broken.pdf is damaged"
     assert "bug.txt" in steps[-1].problems[1]
     assert "ZeroDivisionError" in steps[-1].problems[1]
+
+
+def test_what_changes_at_once_all_counts(house: House) -> None:
+    visit = Visit(language="en")
+    begun, go_on = threading.Event(), threading.Event()
+    third = Document("Noch ein Text.", "third.txt", "Third", "de")
+
+    def slow() -> Document:
+        begun.set()
+        assert go_on.wait(30)
+        return OWN
+
+    found: list[Adding] = []
+    upload = threading.Thread(target=lambda: found.append(last(house.add(visit, [("", slow)]))))
+    upload.start()
+    assert begun.wait(30)
+    assert last(house.add(visit, reading(third))).added == (third,)
+    house.remove(visit, "start.txt")
+    go_on.set()
+    upload.join(30)
+    assert found[0].added == (OWN,)
+    assert sources(house, visit) == ["third.txt", "own.txt"]
+    assert sources(house, Visit()) == ["start.txt"]
+
+
+def test_a_visit_is_forked_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    visit, fork = Visit(language="en"), Chatbot.fork
+
+    def slow(self: Chatbot) -> Chatbot:
+        time.sleep(0.3)
+        return fork(self)
+
+    monkeypatch.setattr(Chatbot, "fork", slow)
+    given = [Document(f"Text {n}.", f"{n}.txt", str(n), "de") for n in range(4)]
+    adding = [
+        threading.Thread(target=lambda one=one: last(house.add(visit, reading(one))))
+        for one in given
+    ]
+    for thread in adding:
+        thread.start()
+    for thread in adding:
+        thread.join(30)
+    assert sorted(sources(house, visit)) == ["0.txt", "1.txt", "2.txt", "3.txt", "start.txt"]
 
 
 @pytest.mark.parametrize("after", ["before reading", "while reading"])

@@ -90,6 +90,7 @@ class House:
         self.feedback = feedback
         self.shared = bot.index.path is not None
         self._write = threading.Lock()
+        self._fork = threading.Lock()
 
     # ---- Documents -------------------------------------------------------------------------
 
@@ -145,28 +146,30 @@ class House:
         self, visit: Visit, read: Callable[[], Document], stop: threading.Event
     ) -> list[Document]:
         """Add one document; nothing, if it is stopped."""
-        bot = self._base(visit) if self.shared else visit.bot or self.start.fork()
         if stop.is_set():
             return []
         document = read()
         self._check_room(visit, document)
         if stop.is_set():
             return []
+        bot = self._changing(visit)
         added = bot.add(document)
         if stop.is_set():
             bot.remove(*(each.id for each in added))
             return []
-        if not self.shared:
-            visit.bot = bot
         return added
 
     def remove(self, visit: Visit, *names: str) -> list[str]:
         """Remove documents by id or source; their sources. Raises InputError."""
-        bot = self._base(visit) if self.shared else visit.bot or self.start.fork()
-        removed = bot.remove(*names)
-        if not self.shared:
-            visit.bot = bot
-        return removed
+        return self._changing(visit).remove(*names)
+
+    def _changing(self, visit: Visit) -> Chatbot:
+        """What a visitor's changes go into: a fork of their own, made once, or what is shared."""
+        if self.shared:
+            return self.start
+        with self._fork:
+            visit.bot = visit.bot or self.start.fork()
+        return visit.bot
 
     def _base(self, visit: Visit) -> Chatbot:
         return visit.bot or self.start
