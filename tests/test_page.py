@@ -41,11 +41,25 @@ def accessible(page: Any) -> list[str]:
     ]
 
 
+def drop(page: Any, name: str = "rezept.txt", text: str = RECIPE) -> None:
+    """Drop a file somewhere on the page."""
+    page.evaluate(
+        """([name, text]) => {
+          const data = new DataTransfer();
+          data.items.add(new File([text], name, {type: 'text/plain'}));
+          const how = {bubbles: true, cancelable: true, dataTransfer: data};
+          for (const kind of ['dragenter', 'dragover', 'drop'])
+            document.body.dispatchEvent(new DragEvent(kind, how));
+        }""",
+        [name, text],
+    )
+
+
 @pytest.mark.parametrize("width", [400, 1400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("language", list(WORDS))
 def test_a_visit_from_drop_to_verdict(
-    browser: Any, address: str, tmp_path: Path, language: str, scheme: str, width: int
+    browser: Any, address: str, language: str, scheme: str, width: int
 ) -> None:
     ask, documents, evaluate, settings, right, kept = WORDS[language]
     context = browser.new_context(
@@ -69,19 +83,7 @@ def test_a_visit_from_drop_to_verdict(
     look("start")
 
     # A newcomer's three actions: drop, type, Enter.
-    recipe = tmp_path / "rezept.txt"
-    recipe.write_text(RECIPE, "utf-8")
-    page.evaluate(
-        """text => {
-          const data = new DataTransfer();
-          data.items.add(new File([text], 'rezept.txt', {type: 'text/plain'}));
-          const how = {bubbles: true, cancelable: true, dataTransfer: data};
-          for (const kind of ['dragenter', 'dragover', 'drop'])
-            document.body.dispatchEvent(new DragEvent(kind, how));
-        }""",
-        RECIPE,
-    )
-    visit.added("rezept.txt")
+    drop(page)
     visit.ask("How long do potatoes have to boil for the salad?")
     visit.answered()
     marker = page.locator(".turn .marker").first
@@ -108,6 +110,31 @@ def test_a_visit_from_drop_to_verdict(
         look(name)
     assert visit.faults == []
     context.close()
+
+
+def test_a_question_waits_for_the_file_that_was_dropped_before(browser: Any, address: str) -> None:
+    visit = Visit(browser, address, "de-DE")
+    page = visit.page
+    sent: list[Any] = []
+    uploads = re.compile(r"/upload\?")
+    page.route(uploads, lambda route: sent.append(route))
+    page.wait_for_function("document.documentElement.lang === 'de'")
+    drop(page)
+    playwright.expect(page.locator(".sending")).to_contain_text("Datei ist unterwegs")
+    visit.ask("Wie lange müssen Kartoffeln kochen?")
+    playwright.expect(page.locator(".sending")).to_contain_text("Frage wartet")
+    assert page.locator(".turn").count() == 0
+    while not sent:
+        page.wait_for_timeout(50)
+    sent[0].continue_()
+    assert "zwanzig Minuten" in visit.answered()
+    playwright.expect(page.locator(".sending")).to_have_text("")
+    page.unroute(uploads)
+    page.route(uploads, lambda route: route.fulfill(status=413, body="too large"))
+    drop(page)
+    visit.ask(ENGLISH)  # what was refused is not waited for
+    visit.answered(2)
+    page.context.close()
 
 
 def test_verdicts_are_kept(browser: Any, address: str, feedback: Path) -> None:

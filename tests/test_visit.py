@@ -229,6 +229,45 @@ def test_a_turn_keeps_its_number_and_old_ones_go(
     assert visit.marks("t1") == visit.marks("nonsense") == []
 
 
+def test_a_question_waits_for_what_is_being_read(house: House) -> None:
+    visit = Visit(language="en")
+    assert house.awaited(visit) == ""
+    adding = house.add(visit, reading(OWN))
+    next(adding)
+    assert "own.txt" in house.awaited(visit)
+    assert house.awaited(Visit()) == ""
+    visit.stop()
+    assert house.awaited(visit) == ""  # what is not kept is not waited for
+    last(adding)
+    adding = house.add(visit, reading(OWN))
+    next(adding)
+    last(adding)
+    assert house.awaited(visit) == ""
+
+
+def test_cancel_stops_all_that_is_being_read(house: House) -> None:
+    visit = Visit(language="en")
+    third = Document("Noch ein Text.", "third.txt", "Third", "de")
+    both = [house.add(visit, reading(OWN)), house.add(visit, reading(third))]
+    for adding in both:
+        next(adding)
+    visit.stop()
+    for adding in both:
+        assert last(adding).added == ()
+    assert sources(house, visit) == ["start.txt"]
+
+
+def test_questions_are_answered_in_their_order(house: House) -> None:
+    visit = Visit(language="en")
+    for question in ("Wo steht der Tresor?", "?" * 100_000, "Wer?"):
+        house.begin(visit, question)
+    for _ in range(3):
+        last_of = [turn.number for turn in house.answer(visit)][-1]
+        assert last_of == max(t.number for t in visit.turns if t.answer or t.error)
+    assert visit.turns[1].error
+    assert list(house.answer(visit)) == []
+
+
 def test_an_error_is_the_turns(house: House) -> None:
     visit = Visit(language="en")
     *_, turn = house.ask(visit, "?" * 100_000)

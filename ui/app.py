@@ -8,6 +8,8 @@ visit holds, unless an index on disk is shared.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import sys
@@ -15,8 +17,9 @@ import tempfile
 import threading
 import webbrowser
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +41,9 @@ from ui.trial import shown
 from ui.visit import House, Visit, pasted, sendable, words
 
 _HERE = Path(__file__).parent
+
+UPLOADS, TRIALS = 8, 4
+"""So many visitors' documents are read, and so many evaluations run, at the same time."""
 
 # The source tells the rest of the page's code (page.js) when it has been drawn anew.
 _DRAWN = "watch('value', () => document.dispatchEvent(new Event('beleg:source')));"
@@ -81,6 +87,7 @@ class _Page:
         self.visit = gr.State(Visit())
         self.head = _html(self._head(blank), js=_HEAD, elem_id="masthead")
         _html('<span class="hidden" id="live" aria-live="polite"><span></span></span>')
+        _html(_sending(), js=(_HERE / "sending.js").read_text("utf-8"))
         with gr.Tabs(elem_id="pages"):
             with self._tab("ask page"), gr.Row(elem_classes="desk"):
                 self._desk(blank)
@@ -188,11 +195,18 @@ class _Page:
     def _connect(self) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         at_once = quiet | {"queue": False}
-        answering = quiet | {"concurrency_id": "ask"}
-        said = [self.box, self.talk, self.pane, self.note, self.state, self.visit]
-        asked = [self.box, self.visit]
-        gr.on([self.box.submit, self.send.click], self.on_question, asked, said, **answering)
-        self.talk.ask_example(self.on_example, [self.visit], said, **answering)
+        # A question is shown at once, whoever else is being answered; its answer waits its turn.
+        shown = quiet | {"concurrency_limit": None}
+        answering = quiet | {"concurrency_id": "ask", "trigger_mode": "multiple"}
+        said = [self.talk, self.pane, self.state, self.visit]
+        asked = [self.box, self.talk, self.note, self.visit]
+        given = [self.box, self.visit]
+        gr.on([self.box.submit, self.send.click], self.on_question, given, asked, **shown).then(
+            self.on_answer, [self.visit], said, **answering
+        )
+        self.talk.ask_example(self.on_example, [self.visit], asked, **shown).then(
+            self.on_answer, [self.visit], said, **answering
+        )
         self.talk.open_source(self.on_open, [self.visit], [self.pane], **at_once)
         self.talk.rate_answer(self.on_rate, [self.visit], [self.talk], **at_once)
 
@@ -206,17 +220,19 @@ class _Page:
             self.talk,
             self.visit,
         ]
+        adding = quiet | {"concurrency_id": "add", "concurrency_limit": UPLOADS}
         for upload in (self.upload, self.more):
-            upload.upload(self.on_upload, [upload, self.visit], notes, **quiet)
+            upload.upload(self.on_upload, [upload, self.visit], notes, **adding)
         given = [self.text, self.title, self.visit]
-        self.paste.click(self.on_paste, given, [self.text, self.title, *notes], **quiet)
+        self.paste.click(self.on_paste, given, [self.text, self.title, *notes], **adding)
         stops = [self.stop.click, self.stop_more.click]
         gr.on(stops, self.on_stop, [self.visit], [self.note, self.note_more], **at_once)
         removed = [self.note_more, self.listed, self.pane, self.visit]
         self.talk.remove_document(self.on_remove, [self.visit], removed, **quiet)
 
         tried = [self.trial, self.stop_trial, self.visit]
-        self.questions.upload(self.on_trial, [self.questions, self.visit], tried, **quiet)
+        trying = quiet | {"concurrency_limit": TRIALS}
+        self.questions.upload(self.on_trial, [self.questions, self.visit], tried, **trying)
         self.stop_trial.click(self.on_stop_trial, [self.visit], None, **at_once)
 
         changed: list[Any] = [
@@ -301,24 +317,38 @@ class _Page:
             visit,
         )
 
-    def on_question(
+    async def on_question(
         self, question: str, visit: Visit, request: gr.Request
-    ) -> Iterator[tuple[Any, ...]]:
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """Show a question, until the documents that were given before it are there."""
         _speak(visit, request)
         if not question.strip():
-            yield question, *(4 * [gr.skip()]), visit
+            yield question, gr.skip(), gr.skip(), visit
             return
-        for turn in self.house.ask(visit, question):
+        turn = self.house.begin(visit, question)
+        note: Any = gr.skip() if visit.adding else ""
+        told = None
+        while (awaited := self.house.awaited(visit)) or told is None:
+            if awaited != told:
+                visit.replace(replace(turn, waiting=awaited))
+                yield "", self._talk(visit), note, visit
+                told = awaited
+            if awaited:
+                await asyncio.sleep(0.1)
+
+    async def on_example(
+        self, visit: Visit, request: gr.Request, event: gr.EventData
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        async for step in self.on_question(_said(event)["question"], visit, request):
+            yield step
+
+    def on_answer(self, visit: Visit) -> Iterator[tuple[Any, ...]]:
+        for turn in self.house.answer(visit):
             pane: Any = gr.skip()
             state: Any = gr.skip()
             if turn.answer is not None:
                 pane, state = self._source(visit, f"t{turn.number}"), self._state(visit)
-            yield "", self._talk(visit), pane, "", state, visit
-
-    def on_example(
-        self, visit: Visit, request: gr.Request, event: gr.EventData
-    ) -> Iterator[tuple[Any, ...]]:
-        yield from self.on_question(_said(event)["question"], visit, request)
+            yield self._talk(visit), pane, state, visit
 
     def on_open(self, visit: Visit, request: gr.Request, event: gr.EventData) -> Any:
         """A citation, a document, or another part of one was chosen."""
@@ -438,7 +468,8 @@ class _Page:
         ):
             hidden.click(
                 run, [*inputs, self.visit], [Api(None, anything, "JSON")], api_name=name,
-                concurrency_id="ask" if name == "ask" else "documents", show_progress="hidden",
+                concurrency_id=name if name in ("ask", "add") else "documents",
+                show_progress="hidden",
             )  # fmt: skip
 
     def api_ask(self, question: str, visit: Visit) -> dict[str, Any]:
@@ -568,6 +599,14 @@ def _html(value: object, *, js: str | None = None, elem_id: str | None = None) -
 
 def _script() -> str:
     return (_HERE / "page.js").read_text("utf-8")
+
+
+def _sending() -> str:
+    """What the browser says while files are on their way, in every language."""
+    words = {
+        code: [phrase(key, code) for key in ("sending", "sending first")] for code in LANGUAGES
+    }
+    return f'<p class="sending" role="status" data-words="{safe(json.dumps(words))}"></p>'
 
 
 def _load(file: str) -> Document:

@@ -262,6 +262,13 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "They may be txt, md, html, pdf or docx, up to 50 MB each.",
         "Möglich sind txt, md, html, pdf und docx, je bis 50 MB.",
     ),
+    # What waits for what
+    "first reading": ("First, {} is read …", "Zuerst wird {} gelesen …"),
+    "sending": ("Your file is on its way …", "Ihre Datei ist unterwegs …"),
+    "sending first": (
+        "Your file is on its way; your question waits for it …",
+        "Ihre Datei ist unterwegs; Ihre Frage wartet auf sie …",
+    ),
 }
 
 

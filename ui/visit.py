@@ -41,7 +41,8 @@ class Visit:
 
     ``language`` is that of the interface, empty until it is known; ``strict`` and
     ``follow_ups`` are None while they are as the page was started; ``model`` says whether the
-    language model answers, where there is one.
+    language model answers, where there is one. ``adding`` holds what is being read, each by what
+    stops it.
     """
 
     bot: Chatbot | None = None
@@ -53,7 +54,7 @@ class Visit:
     follow_ups: bool | None = None
     model: bool = True
     translate: bool = False
-    stopping: threading.Event | None = None
+    adding: dict[threading.Event, str] = field(default_factory=dict)
     trial: Trial | None = None
 
     def turn(self, key: str) -> Turn | None:
@@ -69,12 +70,14 @@ class Visit:
 
     def stop(self) -> None:
         """Add no more of the documents that are being added."""
-        if self.stopping is not None:
-            self.stopping.set()
+        for stop in list(self.adding):
+            stop.set()
 
     def replace(self, turn: Turn) -> None:
         """Put a turn in the place of the one with its number."""
-        self.turns = [turn if held.number == turn.number else held for held in self.turns]
+        for place, held in enumerate(self.turns):
+            if held.number == turn.number:
+                self.turns[place] = turn
 
 
 class House:
@@ -121,10 +124,23 @@ class House:
         After ``visit.stop()`` no other is read, and the one at hand is not kept: what embeds it
         is left to end by itself.
         """
+        stop = threading.Event()
+        visit.adding[stop] = ""
+        try:
+            yield from self._adding(visit, given, stop)
+        finally:
+            del visit.adding[stop]
+
+    def _adding(
+        self,
+        visit: Visit,
+        given: Sequence[tuple[str, Callable[[], Document]]],
+        stop: threading.Event,
+    ) -> Iterator[Adding]:
         language = visit.language
-        stop = visit.stopping = threading.Event()
         found = Adding(total=len(given))
         for number, (name, read) in enumerate(given, 1):
+            visit.adding[stop] = name
             yield replace(found, reading=name, number=number)
             work = _Work(partial(self._add, visit, read, stop))
             while not work.wait(0.1) and not stop.is_set():
@@ -199,12 +215,32 @@ class House:
 
     def ask(self, visit: Visit, question: str) -> Iterator[Turn]:
         """The new turn as it grows: waiting, parts of the text, then the answer or an error."""
+        yield self.begin(visit, question)
+        yield from self.answer(visit)
+
+    def begin(self, visit: Visit, question: str) -> Turn:
+        """The turn of a question that ``answer`` is to answer."""
         visit.asked += 1
-        number = visit.asked
-        earlier = visit.turns[1 - TURNS :]
-        for turn in self._reply(visit, sendable(question), earlier):
-            turn = replace(turn, number=number)
-            visit.turns = [*earlier, turn]
+        turn = Turn(sendable(question), number=visit.asked)
+        visit.turns.append(turn)
+        del visit.turns[:-TURNS]
+        return turn
+
+    def awaited(self, visit: Visit) -> str:
+        """What a question waits for, in words: the documents that were given before it."""
+        names = [name for stop, name in list(visit.adding.items()) if not stop.is_set()]
+        return phrase("first reading", visit.language).format(names[0]) if names else ""
+
+    def answer(self, visit: Visit) -> Iterator[Turn]:
+        """The first turn that has no answer yet, as it grows."""
+        turns = list(visit.turns)
+        open_ = (n for n, turn in enumerate(turns) if turn.answer is None and not turn.error)
+        place = next(open_, None)
+        if place is None:
+            return
+        for turn in self._reply(visit, turns[place].question, turns[:place]):
+            turn = replace(turn, number=turns[place].number)
+            visit.replace(turn)
             yield turn
 
     def _reply(self, visit: Visit, question: str, earlier: Iterable[Turn]) -> Iterator[Turn]:
