@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPConnection
@@ -161,6 +162,47 @@ def test_without_room_uploads_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(guard, "DISK", 20)
     assert _ask(tmp_path, UPLOAD) == 507
     assert _ask(tmp_path, "/other") == 200
+
+
+@pytest.mark.parametrize(("length", "taken"), [(None, 2), (b"5", 4)])
+def test_uploads_at_once_have_no_more_room_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: bytes | None, taken: int
+) -> None:
+    monkeypatch.setattr(guard, "REQUEST", 10)
+    monkeypatch.setattr(guard, "DISK", 20)
+    statuses: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        await asyncio.sleep(0.05)  # the others are let in, or not
+        Path(tempfile.mkdtemp(dir=tmp_path), "file").write_bytes(message["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"x" * 5, "more_body": False}
+
+    async def send(message: Any) -> None:
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    async def uploads(held: guard.Guard, number: int) -> None:
+        headers = [(b"content-length", length)] if length else []
+        scopes = [
+            {"type": "http", "method": "POST", "path": UPLOAD, "headers": headers}
+            for _ in range(number)
+        ]
+        await asyncio.gather(*(held(scope, receive, send) for scope in scopes))
+
+    async def main() -> None:
+        held = guard.Guard(app, str(tmp_path))
+        await uploads(held, 8)
+        assert sorted(statuses) == [200] * taken + [507] * (8 - taken)
+        assert size(tmp_path) <= guard.DISK
+        monkeypatch.setattr(guard, "DISK", size(tmp_path) + 10)
+        await uploads(held, 1)  # what was kept for them is free again
+        assert statuses[-1] == 200
+
+    asyncio.run(main())
 
 
 def test_what_broke_off_is_swept_away(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ class Guard:
         self.app = app
         self.folder = Path(folder)
         self._uploads = 0
+        self._reserved = 0
+        """Bytes that the uploads under way may still take."""
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -102,13 +104,16 @@ class Guard:
             if taken <= limit:
                 await with_policy(message)
 
+        reserved = _most(scope, headers)
         self._uploads += _is_upload(scope)
+        self._reserved += reserved
         try:
             await self.app(scope, counted, unless_over)
         except _TooLarge:
             pass
         finally:
             self._uploads -= _is_upload(scope)
+            self._reserved -= reserved
             if _is_upload(scope) and not self._uploads:
                 _sweep(self.folder)
         if taken > limit:
@@ -127,7 +132,8 @@ class Guard:
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > limit:
             return 413, _too_large(limit)
-        if _is_upload(scope) and _size(self.folder) > DISK - REQUEST:
+        most = _most(scope, headers)
+        if most and _size(self.folder) + self._reserved + most > DISK:
             return 507, "There is no room for more uploads just now. Try again in ten minutes."
         return None
 
@@ -142,6 +148,14 @@ def _too_large(limit: int) -> str:
 
 def _is_upload(scope: MutableMapping[str, Any]) -> bool:
     return bool(scope["path"].rstrip("/").endswith("/upload"))
+
+
+def _most(scope: MutableMapping[str, Any], headers: dict[bytes, bytes]) -> int:
+    """The most bytes that a request can leave on disk."""
+    if not _is_upload(scope):
+        return 0
+    length = headers.get(b"content-length", b"")
+    return int(length) if length.isdigit() else REQUEST
 
 
 def _netloc(origin: str) -> str:
