@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from index.store import PassageIndex
+from tests.tiny import TinyEncoder
 from ui import guard
 
 pytest.importorskip("gradio")
@@ -238,3 +240,42 @@ def _ask(folder: Path, path: str) -> int:
     assert b"default-src 'self'" in names[b"content-security-policy"]
     status: int = sent[0]["status"]
     return status
+
+
+@pytest.mark.parametrize(
+    ("netloc", "here"),
+    [
+        ("localhost:11434", True), ("127.0.0.1", True), ("[::1]:80", True), ("", False),
+        ("api.openai.com", False), ("192.0.2.1:8000", False), ("localhost.evil.example", False),
+    ],
+)  # fmt: skip
+def test_which_addresses_are_this_computers(netloc: str, here: bool) -> None:
+    assert guard.is_this_computer(netloc) is here
+
+
+@pytest.mark.parametrize(
+    ("local", "model", "said", "unsaid"),
+    [
+        (True, None, "nichts verlässt diesen Computer", "Beleg läuft"),
+        (False, None, "auf dem Beleg läuft", "diesen Computer"),
+        (True, "https://llm.example/v1", "(bei llm.example)", "nichts verlässt"),
+        (True, "http://localhost:8000/v1", "(auf diesem Computer)", "nichts verlässt"),
+        (False, "http://localhost:8000/v1", "(auf dem Computer, auf dem Beleg läuft)", "diesem"),
+    ],
+)
+def test_the_page_says_where_what_is_asked_goes(
+    local: bool, model: str | None, said: str, unsaid: str
+) -> None:
+    from rag.chatbot import Chatbot
+    from rag.llm import LanguageModel
+    from ui.app import _Page
+    from ui.visit import House, Visit
+
+    index = PassageIndex(encoder=TinyEncoder())
+    llm = LanguageModel("openai:tiny", url=model) if model else None
+    page = _Page(House(Chatbot(index, llm=llm)), (), local)
+    visit = Visit(language="de")
+    head = page._head(visit)
+    assert said in head
+    assert unsaid not in head
+    assert "diesem Computer" not in page._state(visit) or local

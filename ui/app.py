@@ -55,19 +55,27 @@ speak();
 """
 
 
-def build(bot: Chatbot, examples: Sequence[str] = (), *, feedback: Path | None = None) -> gr.Blocks:
+def build(
+    bot: Chatbot,
+    examples: Sequence[str] = (),
+    *,
+    feedback: Path | None = None,
+    local: bool = True,
+) -> gr.Blocks:
     """The page over ``bot``, whose documents every visitor sees; ``examples`` as buttons.
 
-    ``feedback`` is the file that verdicts on answers are appended to.
+    ``feedback`` is the file that verdicts on answers are appended to; the page is ``local`` if
+    only this computer can reach it.
     """
-    return _Page(House(bot, feedback=feedback), examples).blocks
+    return _Page(House(bot, feedback=feedback), examples, local).blocks
 
 
 class _Page:
     """The components, and what they do; each method that starts with ``on_`` is an event."""
 
-    def __init__(self, house: House, examples: Sequence[str]) -> None:
+    def __init__(self, house: House, examples: Sequence[str], local: bool) -> None:
         self.house = house
+        self.here = "this computer" if local else "that computer"
         self.examples = examples
         self.i18n = _i18n()
         self.labelled: list[tuple[gr.components.Component | gr.Tab, dict[str, str]]] = []
@@ -255,7 +263,21 @@ class _Page:
     # ---- What is shown ---------------------------------------------------------------------
 
     def _head(self, visit: Visit) -> str:
-        return render.masthead(self.house.bot(visit).llm, visit.language)
+        return render.masthead(
+            self.house.bot(visit).llm,
+            visit.language,
+            local=self.here == "this computer",
+            where=self._model_place(visit),
+        )
+
+    def _model_place(self, visit: Visit) -> str:
+        """Where the language model runs, in words."""
+        host = self.house.start.llm.host if self.house.start.llm else ""
+        if not host:
+            return phrase("at its provider", visit.language)
+        if guard.is_this_computer(host):
+            return phrase(self.here, visit.language)
+        return phrase("at", visit.language).format(host)
 
     def _talk(self, visit: Visit) -> str:
         return render.conversation(
@@ -289,6 +311,8 @@ class _Page:
             place=place,
             kept=kept,
             language=visit.language,
+            here=self.here,
+            where=self._model_place(visit),
         )
 
     def _source(self, visit: Visit, key: str = "", label: str = "") -> str:
@@ -527,7 +551,7 @@ def serve(
         # What the first question makes, once, is made while the page starts.
         warming = threading.Thread(target=_warm, args=(bot, *examples[:1]))
         warming.start()
-        page = build(bot, examples, feedback=feedback)
+        page = build(bot, examples, feedback=feedback, local=guard.is_loopback(host))
         try:
             _, address, _ = page.launch(
                 server_name=host,
