@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,8 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from index.store import PassageIndex
-from tests.tiny import TinyEncoder
+from tests.conftest import ROOT, command, environment
 from ui import guard
 
 pytest.importorskip("gradio")
@@ -254,28 +255,50 @@ def test_which_addresses_are_this_computers(netloc: str, here: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("local", "model", "said", "unsaid"),
+    ("local", "url", "said", "unsaid"),
     [
         (True, None, "nichts verlässt diesen Computer", "Beleg läuft"),
         (False, None, "auf dem Beleg läuft", "diesen Computer"),
         (True, "https://llm.example/v1", "(bei llm.example)", "nichts verlässt"),
         (True, "http://localhost:8000/v1", "(auf diesem Computer)", "nichts verlässt"),
         (False, "http://localhost:8000/v1", "(auf dem Computer, auf dem Beleg läuft)", "diesem"),
+        (True, "", "(beim Anbieter", "nichts verlässt"),
     ],
 )
 def test_the_page_says_where_what_is_asked_goes(
-    local: bool, model: str | None, said: str, unsaid: str
+    local: bool, url: str | None, said: str, unsaid: str
 ) -> None:
-    from rag.chatbot import Chatbot
     from rag.llm import LanguageModel
-    from ui.app import _Page
-    from ui.visit import House, Visit
+    from ui.app import _place
+    from ui.render import masthead
 
-    index = PassageIndex(encoder=TinyEncoder())
-    llm = LanguageModel("openai:tiny", url=model) if model else None
-    page = _Page(House(Chatbot(index, llm=llm)), (), local)
-    visit = Visit(language="de")
-    head = page._head(visit)
+    llm = LanguageModel("openai:tiny", url=url or "http://x/v1") if url is not None else None
+    if llm is not None and not url:
+        llm.host = ""  # of a provider whose client does not say
+    here = "this computer" if local else "that computer"
+    where = _place(llm.host, here, "de") if llm else ""
+    head = masthead(llm, "de", local=local, where=where)
     assert said in head
     assert unsaid not in head
-    assert "diesem Computer" not in page._state(visit) or local
+
+
+def test_a_page_for_other_computers_does_not_say_that_nothing_leaves_this_one() -> None:
+    with subprocess.Popen(
+        command("chat", "--host", "0.0.0.0", "--no-auth"),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        try:
+            port = urlsplit(process.stdout.readline().split()[3]).port
+            connection = HTTPConnection("127.0.0.1", port, timeout=30)
+            connection.request("GET", "/config")
+            page = connection.getresponse().read().decode()
+            connection.close()
+        finally:
+            process.terminate()
+    heads = [c["props"]["value"] for c in json.loads(page)["components"] if "masthead" in str(c)]
+    assert any("the computer that runs Beleg" in head for head in heads)
+    assert not any("leaves this computer" in head for head in heads)

@@ -271,13 +271,8 @@ class _Page:
         )
 
     def _model_place(self, visit: Visit) -> str:
-        """Where the language model runs, in words."""
-        host = self.house.start.llm.host if self.house.start.llm else ""
-        if not host:
-            return phrase("at its provider", visit.language)
-        if guard.is_this_computer(host):
-            return phrase(self.here, visit.language)
-        return phrase("at", visit.language).format(host)
+        model = self.house.start.llm
+        return _place(model.host, self.here, visit.language) if model else ""
 
     def _talk(self, visit: Visit) -> str:
         return render.conversation(
@@ -631,6 +626,13 @@ def _sending() -> str:
         code: [phrase(key, code) for key in ("sending", "sending first")] for code in LANGUAGES
     }
     return f'<p class="sending" role="status" data-words="{safe(json.dumps(words))}"></p>'
+
+
+def _place(host: str, here: str, language: str) -> str:
+    """Where a language model runs, in words."""
+    if guard.is_this_computer(host):
+        return phrase(here, language)
+    return phrase("at", language).format(host) if host else phrase("at its provider", language)
 
 
 def _load(file: str) -> Document:

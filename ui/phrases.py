@@ -262,6 +262,11 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "They may be txt, md, html, pdf or docx, up to 50 MB each.",
         "Möglich sind txt, md, html, pdf und docx, je bis 50 MB.",
     ),
+    "no room for all": (
+        "no room just now: all visitors together have added as much as fits. Try again in an hour",
+        "gerade kein Platz: Alle Besucher zusammen haben so viel hinzugefügt, wie hineingeht. "
+        "Versuchen Sie es in einer Stunde noch einmal",
+    ),
     # What runs where
     "not local": (
         "Answers are quotes from the documents. What you add and ask goes to the computer that "
