@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import json
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -197,6 +200,53 @@ def test_a_visit_has_room_for_so_much(house: House, monkeypatch: pytest.MonkeyPa
     assert last(house.add(visit, reading(again))).added == (again,)  # it takes the old one's place
 
 
+def test_the_first_document_needs_room_too(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ui.visit.CHARACTERS", len(OWN.text) - 1)
+    visit = Visit(language="en")
+    found = last(house.add(visit, reading(OWN)))
+    assert found.added == ()
+    assert "no room" in found.problems[0]
+    monkeypatch.setattr("ui.visit.CHARACTERS", len(OWN.text))
+    assert last(house.add(visit, reading(OWN))).added == (OWN,)
+
+
+def test_what_is_being_added_takes_room(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ui.visit.DOCUMENTS", 1)
+    visit = Visit(language="en")
+    begun, go_on, add = threading.Event(), threading.Event(), Chatbot.add
+
+    def slow(self: Chatbot, *given: Any, **options: Any) -> list[Document]:
+        begun.set()
+        assert go_on.wait(30)
+        return add(self, *given, **options)
+
+    monkeypatch.setattr(Chatbot, "add", slow)
+    first = threading.Thread(target=lambda: last(house.add(visit, reading(OWN))))
+    first.start()
+    assert begun.wait(30)
+    third = Document("Noch ein Text.", "third.txt", "Third", "de")
+    adding = house.add(visit, reading(third))
+    threading.Timer(0.5, go_on.set).start()
+    assert "no room" in last(adding).problems[0]
+    first.join(30)
+    assert sources(house, visit) == ["start.txt", "own.txt"]
+
+
+def test_all_visits_together_have_room_for_so_much(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.visit.ALL_CHARACTERS", len(OWN.text) + 5)
+    visit, other = Visit(language="de"), Visit(language="de")
+    assert last(house.add(visit, reading(OWN))).added == (OWN,)
+    assert "alle besucher" in last(house.add(other, reading(OWN))).problems[0].lower()
+    house.remove(visit, "own.txt")
+    assert last(house.add(other, reading(OWN))).added == (OWN,)
+    assert last(house.add(visit, reading(OWN))).added == ()
+    del other  # its page is closed
+    gc.collect()
+    assert last(house.add(visit, reading(OWN))).added == (OWN,)
+
+
 def test_pasted_text_is_a_document() -> None:
     named = pasted(
         "Ein\u00a0Text,\r\nder deutsch ist und nicht englisch. \ud800", " Mein\nTitel ", ()
@@ -344,6 +394,30 @@ def test_test_questions_are_asked_and_failures_open(house: House, tmp_path: Path
     assert "line 1" in trial.problem
     assert str(tmp_path) not in trial.problem
     assert "<b>" not in shown(trial, "en")
+
+
+def test_an_evaluation_ends_when_its_visitor_leaves(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "q.jsonl"
+    file.write_text(json.dumps({"id": "1", "question": "Wer?", "answerable": False}), "utf-8")
+    ended = threading.Event()
+
+    def endless(*args: Any, on_progress: Callable[[int, int], None]) -> None:
+        try:
+            for number in itertools.count():
+                on_progress(number, 1000)
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("ui.trial.evaluate", endless)
+    steps = house.evaluate(Visit(language="en"), str(file))
+    for _ in range(3):
+        next(steps)
+    assert not ended.is_set()
+    steps.close()  # type: ignore[attr-defined]
+    assert ended.wait(5)
 
 
 def test_a_stopped_evaluation_reports_what_is_done(house: House, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import os
 import sys
 import threading
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -31,18 +33,21 @@ DOCUMENTS = 200
 """A visit may add so many documents of its own."""
 CHARACTERS = 50_000_000
 """And so many characters of text."""
+ALL_CHARACTERS = 200_000_000
+"""All visits together may add so many, whose vectors take ten times as many bytes."""
 FEEDBACK = 10_000_000
 """The file of feedback grows to so many bytes."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Visit:
     """One visitor's part: ``bot`` is None until they change the documents for themselves.
 
     ``language`` is that of the interface, empty until it is known; ``strict`` and
     ``follow_ups`` are None while they are as the page was started; ``model`` says whether the
     language model answers, where there is one. ``adding`` holds what is being read, each by what
-    stops it.
+    stops it, ``coming`` the documents that are being embedded; ``characters`` is how much text
+    the visit has added, with these.
     """
 
     bot: Chatbot | None = None
@@ -55,6 +60,8 @@ class Visit:
     model: bool = True
     translate: bool = False
     adding: dict[threading.Event, str] = field(default_factory=dict)
+    coming: list[Document] = field(default_factory=list)
+    characters: int = 0
     trial: Trial | None = None
 
     def turn(self, key: str) -> Turn | None:
@@ -93,7 +100,10 @@ class House:
         self.feedback = feedback
         self.shared = bot.index.path is not None
         self._write = threading.Lock()
-        self._fork = threading.Lock()
+        self._lock = threading.Lock()
+        """Held while it is decided what a visit's changes go into, and whether there is room."""
+        self._visits: weakref.WeakSet[Visit] = weakref.WeakSet()
+        """Those that have added something."""
 
     # ---- Documents -------------------------------------------------------------------------
 
@@ -165,40 +175,66 @@ class House:
         if stop.is_set():
             return []
         document = read()
-        self._check_room(visit, document)
-        if stop.is_set():
-            return []
-        bot = self._changing(visit)
-        added = bot.add(document)
-        if stop.is_set():
-            bot.remove(*(each.id for each in added))
-            return []
+        with self._room(visit, document):
+            if stop.is_set():
+                return []
+            bot = self._changing(visit)
+            added = bot.add(document)
+            if stop.is_set():
+                bot.remove(*(each.id for each in added))
+                return []
         return added
 
     def remove(self, visit: Visit, *names: str) -> list[str]:
         """Remove documents by id or source; their sources. Raises InputError."""
-        return self._changing(visit).remove(*names)
+        removed = self._changing(visit).remove(*names)
+        with self._lock:
+            self._measure(visit)
+        return removed
 
     def _changing(self, visit: Visit) -> Chatbot:
         """What a visitor's changes go into: a fork of their own, made once, or what is shared."""
         if self.shared:
             return self.start
-        with self._fork:
+        with self._lock:
             visit.bot = visit.bot or self.start.fork()
         return visit.bot
 
     def _base(self, visit: Visit) -> Chatbot:
         return visit.bot or self.start
 
-    def _check_room(self, visit: Visit, document: Document) -> None:
-        if self.shared or visit.bot is None:
+    @contextmanager
+    def _room(self, visit: Visit, document: Document) -> Iterator[None]:
+        """Keep room for a document of a visit's own while it is added. Raises InputError."""
+        if self.shared:
+            yield
             return
+        with self._lock:
+            held = [d for d in self._own_documents(visit) if d.source != document.source]
+            characters = sum(len(d.text) for d in held) + len(document.text)
+            if len(held) >= DOCUMENTS or characters > CHARACTERS:
+                room = phrase("no room", visit.language)
+                raise InputError(room.format(DOCUMENTS, CHARACTERS // 1_000_000))
+            others = sum(other.characters for other in self._visits if other is not visit)
+            if others + characters > ALL_CHARACTERS:
+                raise InputError(phrase("no room for all", visit.language))
+            visit.coming.append(document)
+            visit.characters = characters
+            self._visits.add(visit)
+        try:
+            yield
+        finally:
+            with self._lock:
+                visit.coming.remove(document)
+                self._measure(visit)
+
+    def _measure(self, visit: Visit) -> None:
+        visit.characters = sum(len(document.text) for document in self._own_documents(visit))
+
+    def _own_documents(self, visit: Visit) -> list[Document]:
+        """What a visit has added, with what is coming."""
         own = self.own(visit)
-        held = [d for d in visit.bot.documents if d.id in own and d.source != document.source]
-        characters = sum(len(d.text) for d in held) + len(document.text)
-        if len(held) >= DOCUMENTS or characters > CHARACTERS:
-            room = phrase("no room", visit.language)
-            raise InputError(room.format(DOCUMENTS, CHARACTERS // 1_000_000))
+        return [d for d in self.documents(visit) if d.id in own] + visit.coming
 
     # ---- Questions -------------------------------------------------------------------------
 
