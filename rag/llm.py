@@ -233,6 +233,8 @@ class LanguageModel:
     ) -> None:
         self._model = ChatModel(model, url=url, timeout=timeout, callbacks=callbacks)
         self.name = self._model.name
+        self.host = self._model.host
+        """Where it is asked, as far as that is known."""
         self.timeout = timeout
 
     # ---- Answers ---------------------------------------------------------------------------

@@ -71,6 +71,17 @@ class ChatModel:
             getattr(self._model, "profile", None) or {}
         ).get("max_input_tokens")
 
+    @property
+    def host(self) -> str:
+        """Where its client asks: a computer and its port; nothing where the client does not say."""
+        for path in ("root_client.base_url", "_client._client.base_url", "base_url"):
+            found = self._model
+            for name in path.split("."):
+                found = getattr(found, name, None)
+            if found:
+                return urlsplit(str(found)).netloc.rpartition("@")[2]
+        return ""
+
     def forms(self) -> tuple[Form, ...]:
         """The forms to try, best first."""
         return FORMS[self._first :]

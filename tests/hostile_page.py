@@ -73,12 +73,12 @@ def turns() -> list[Turn]:
 
 
 def main() -> None:
-    def ask(self: visit.House, visited: visit.Visit, question: str) -> Iterator[Turn]:
+    def answer(self: visit.House, visited: visit.Visit) -> Iterator[Turn]:
         visited.turns = turns()
         yield visited.turns[-1]
         yield visited.turns[-2]  # with its source
 
-    visit.House.ask = ask  # type: ignore[method-assign]
+    visit.House.answer = answer  # type: ignore[method-assign]
     index = PassageIndex(encoder=TinyEncoder())
     index.add(
         Document(canonical(p), f"{n} {p}".replace("\n", " "), p) for n, p in enumerate(PAYLOADS)

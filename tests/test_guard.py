@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPConnection
@@ -14,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.conftest import ROOT, command, environment
 from ui import guard
 
 pytest.importorskip("gradio")
@@ -164,6 +167,47 @@ def test_without_room_uploads_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     assert _ask(tmp_path, "/other") == 200
 
 
+@pytest.mark.parametrize(("length", "taken"), [(None, 2), (b"5", 4)])
+def test_uploads_at_once_have_no_more_room_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: bytes | None, taken: int
+) -> None:
+    monkeypatch.setattr(guard, "REQUEST", 10)
+    monkeypatch.setattr(guard, "DISK", 20)
+    statuses: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        await asyncio.sleep(0.05)  # the others are let in, or not
+        Path(tempfile.mkdtemp(dir=tmp_path), "file").write_bytes(message["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"x" * 5, "more_body": False}
+
+    async def send(message: Any) -> None:
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    async def uploads(held: guard.Guard, number: int) -> None:
+        headers = [(b"content-length", length)] if length else []
+        scopes = [
+            {"type": "http", "method": "POST", "path": UPLOAD, "headers": headers}
+            for _ in range(number)
+        ]
+        await asyncio.gather(*(held(scope, receive, send) for scope in scopes))
+
+    async def main() -> None:
+        held = guard.Guard(app, str(tmp_path))
+        await uploads(held, 8)
+        assert sorted(statuses) == [200] * taken + [507] * (8 - taken)
+        assert size(tmp_path) <= guard.DISK
+        monkeypatch.setattr(guard, "DISK", size(tmp_path) + 10)
+        await uploads(held, 1)  # what was kept for them is free again
+        assert statuses[-1] == 200
+
+    asyncio.run(main())
+
+
 def test_what_broke_off_is_swept_away(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     whole = tmp_path / "whole" / "a.txt"
@@ -226,3 +270,64 @@ def _reply(folder: Path, path: str, answer: int, headers: dict[str, str]) -> tup
     names = dict(sent[0]["headers"])
     assert b"default-src 'self'" in names[b"content-security-policy"]
     return sent[0]["status"], b"".join(message["body"] for message in sent[1:])
+
+
+@pytest.mark.parametrize(
+    ("netloc", "here"),
+    [
+        ("localhost:11434", True), ("127.0.0.1", True), ("[::1]:80", True), ("", False),
+        ("api.openai.com", False), ("192.0.2.1:8000", False), ("localhost.evil.example", False),
+    ],
+)  # fmt: skip
+def test_which_addresses_are_this_computers(netloc: str, here: bool) -> None:
+    assert guard.is_this_computer(netloc) is here
+
+
+@pytest.mark.parametrize(
+    ("local", "url", "said", "unsaid"),
+    [
+        (True, None, "nichts verlässt diesen Computer", "Beleg läuft"),
+        (False, None, "auf dem Beleg läuft", "diesen Computer"),
+        (True, "https://llm.example/v1", "(bei llm.example)", "nichts verlässt"),
+        (True, "http://localhost:8000/v1", "(auf diesem Computer)", "nichts verlässt"),
+        (False, "http://localhost:8000/v1", "(auf dem Computer, auf dem Beleg läuft)", "diesem"),
+        (True, "", "(beim Anbieter", "nichts verlässt"),
+    ],
+)
+def test_the_page_says_where_what_is_asked_goes(
+    local: bool, url: str | None, said: str, unsaid: str
+) -> None:
+    from rag.llm import LanguageModel
+    from ui.app import _place
+    from ui.render import masthead
+
+    llm = LanguageModel("openai:tiny", url=url or "http://x/v1") if url is not None else None
+    if llm is not None and not url:
+        llm.host = ""  # of a provider whose client does not say
+    here = "this computer" if local else "that computer"
+    where = _place(llm.host, here, "de") if llm else ""
+    head = masthead(llm, "de", local=local, where=where)
+    assert said in head
+    assert unsaid not in head
+
+
+def test_a_page_for_other_computers_does_not_say_that_nothing_leaves_this_one() -> None:
+    with subprocess.Popen(
+        command("chat", "--host", "0.0.0.0", "--no-auth"),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        try:
+            port = urlsplit(process.stdout.readline().split()[3]).port
+            connection = HTTPConnection("127.0.0.1", port, timeout=30)
+            connection.request("GET", "/config")
+            page = connection.getresponse().read().decode()
+            connection.close()
+        finally:
+            process.terminate()
+    heads = [c["props"]["value"] for c in json.loads(page)["components"] if "masthead" in str(c)]
+    assert any("the computer that runs Beleg" in head for head in heads)
+    assert not any("leaves this computer" in head for head in heads)

@@ -3,21 +3,29 @@ wide, in terms of axe-core, and with nothing but hostile texts."""
 
 from __future__ import annotations
 
+import gc
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from index.store import PassageIndex
+from rag.chatbot import Chatbot
 from tests.conftest import ROOT, command, environment
 from tests.llm_server import Reply, serving
 from tests.test_app import ENGLISH, PATIENCE_MS, RECIPE, Visit
 from tests.test_llm import as_json, number
+from tests.test_visit import START, Encoder
 
 playwright = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", exc_type=ImportError)
@@ -41,11 +49,25 @@ def accessible(page: Any) -> list[str]:
     ]
 
 
+def drop(page: Any, name: str = "rezept.txt", text: str = RECIPE) -> None:
+    """Drop a file somewhere on the page."""
+    page.evaluate(
+        """([name, text]) => {
+          const data = new DataTransfer();
+          data.items.add(new File([text], name, {type: 'text/plain'}));
+          const how = {bubbles: true, cancelable: true, dataTransfer: data};
+          for (const kind of ['dragenter', 'dragover', 'drop'])
+            document.body.dispatchEvent(new DragEvent(kind, how));
+        }""",
+        [name, text],
+    )
+
+
 @pytest.mark.parametrize("width", [400, 1400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("language", list(WORDS))
 def test_a_visit_from_drop_to_verdict(
-    browser: Any, address: str, tmp_path: Path, language: str, scheme: str, width: int
+    browser: Any, address: str, language: str, scheme: str, width: int
 ) -> None:
     ask, documents, evaluate, settings, right, kept = WORDS[language]
     context = browser.new_context(
@@ -69,19 +91,7 @@ def test_a_visit_from_drop_to_verdict(
     look("start")
 
     # A newcomer's three actions: drop, type, Enter.
-    recipe = tmp_path / "rezept.txt"
-    recipe.write_text(RECIPE, "utf-8")
-    page.evaluate(
-        """text => {
-          const data = new DataTransfer();
-          data.items.add(new File([text], 'rezept.txt', {type: 'text/plain'}));
-          const how = {bubbles: true, cancelable: true, dataTransfer: data};
-          for (const kind of ['dragenter', 'dragover', 'drop'])
-            document.body.dispatchEvent(new DragEvent(kind, how));
-        }""",
-        RECIPE,
-    )
-    visit.added("rezept.txt")
+    drop(page)
     visit.ask("How long do potatoes have to boil for the salad?")
     visit.answered()
     marker = page.locator(".turn .marker").first
@@ -108,6 +118,126 @@ def test_a_visit_from_drop_to_verdict(
         look(name)
     assert visit.faults == []
     context.close()
+
+
+def test_a_question_waits_for_the_file_that_was_dropped_before(browser: Any, address: str) -> None:
+    visit = Visit(browser, address, "de-DE")
+    page = visit.page
+    sent: list[Any] = []
+    uploads = re.compile(r"/upload\?")
+    page.route(uploads, lambda route: sent.append(route))
+    page.wait_for_function("document.documentElement.lang === 'de'")
+    drop(page)
+    playwright.expect(page.locator(".sending")).to_contain_text("Datei ist unterwegs")
+    visit.ask("Wie lange müssen Kartoffeln kochen?")
+    playwright.expect(page.locator(".sending")).to_contain_text("Frage wartet")
+    assert page.locator(".turn").count() == 0
+    while not sent:
+        page.wait_for_timeout(50)
+    sent[0].continue_()
+    assert "zwanzig Minuten" in visit.answered()
+    playwright.expect(page.locator(".sending")).to_have_text("")
+    page.unroute(uploads)
+    page.route(uploads, lambda route: route.fulfill(status=413, body="too large"))
+    drop(page)
+    visit.ask(ENGLISH)  # what was refused is not waited for
+    visit.answered(2)
+    page.context.close()
+
+
+# Gradio leaves loops of its own open.
+unclosed = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
+
+
+@pytest.fixture
+def ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """The page in this process, where a test can hold things up."""
+    from ui import app
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    index = PassageIndex(encoder=Encoder())
+    index.add(START)
+    page = app.build(Chatbot(index))
+    with ThreadPoolExecutor(1) as pool:  # Playwright's loop runs in this thread
+        options: dict[str, Any] = {"quiet": True, "prevent_thread_lock": True, "inline": False}
+        started = pool.submit(page.launch, ssr_mode=False, i18n=app._i18n(), **options)
+        yield started.result()[1]
+        pool.submit(page.close, verbose=False).result()
+    del page
+    gc.collect()
+
+
+@unclosed
+def test_visitors_do_not_wait_for_each_other_and_see_what_they_wait_for(
+    ours: str, browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ui import app, visit
+
+    read, answered = threading.Event(), threading.Event()
+    load, answer = app._load, visit.House.answer
+
+    def slow_load(file: str) -> Any:
+        assert "slow" not in file or read.wait(120)
+        return load(file)
+
+    def slow_answer(self: Any, visitor: Any) -> Iterator[Any]:
+        assert "Tresor" not in visitor.turns[-1].question or answered.wait(120)
+        yield from answer(self, visitor)
+
+    monkeypatch.setattr(app, "_load", slow_load)
+    monkeypatch.setattr(visit.House, "answer", slow_answer)
+    files = [tmp_path / "slow.txt", tmp_path / "quick.txt"]
+    for file in files:
+        file.write_text(RECIPE, "utf-8")
+    one, other = Visit(browser, ours), Visit(browser, ours)
+    one.upload(files[0])
+    status = one.page.locator("#upload-status")
+    playwright.expect(status).to_contain_text("Reading slow.txt", timeout=PATIENCE_MS)
+    one.ask("Wie lange kochen Kartoffeln?")
+    turn = one.page.locator(".turn")
+    playwright.expect(turn).to_contain_text("First, slow.txt is read", timeout=PATIENCE_MS)
+    other.upload(files[1])
+    other.added("quick.txt")
+    other.ask("Wo steht der Tresor?")
+    other.page.locator(".turn").wait_for(timeout=PATIENCE_MS)
+    read.set()
+    one.added("slow.txt")
+    playwright.expect(turn).to_contain_text("Searching", timeout=PATIENCE_MS)
+    assert one.page.locator(".turn[data-done]").count() == 0  # the other one comes first
+    answered.set()
+    other.answered()
+    assert "slow.txt" in one.answered() + one.page.inner_text("#source header")
+    assert one.faults == other.faults == []
+    one.page.context.close()
+    other.page.context.close()
+
+
+@unclosed
+def test_an_evaluation_ends_when_the_page_is_closed(
+    ours: str, browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+
+    def endless(*args: Any, on_progress: Any) -> None:
+        try:
+            for number in itertools.count():
+                on_progress(number, 1000)
+                time.sleep(0.05)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("ui.trial.evaluate", endless)
+    file = tmp_path / "q.jsonl"
+    file.write_text(json.dumps({"id": "1", "question": "Wer?", "answerable": False}), "utf-8")
+    visit = Visit(browser, ours)
+    visit.page.click("#page-evaluate-button")
+    visit.page.set_input_files(".leaf input[type=file]", file)
+    visit.page.locator("#trial progress").wait_for(timeout=PATIENCE_MS)
+    assert not ended.is_set()
+    visit.page.context.close()
+    assert ended.wait(60)
 
 
 def test_verdicts_are_kept(browser: Any, address: str, feedback: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import json
 import threading
 import time
@@ -122,6 +124,49 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_added(house: House) -> None
     assert "ZeroDivisionError" in steps[-1].problems[1]
 
 
+def test_what_changes_at_once_all_counts(house: House) -> None:
+    visit = Visit(language="en")
+    begun, go_on = threading.Event(), threading.Event()
+    third = Document("Noch ein Text.", "third.txt", "Third", "de")
+
+    def slow() -> Document:
+        begun.set()
+        assert go_on.wait(30)
+        return OWN
+
+    found: list[Adding] = []
+    upload = threading.Thread(target=lambda: found.append(last(house.add(visit, [("", slow)]))))
+    upload.start()
+    assert begun.wait(30)
+    assert last(house.add(visit, reading(third))).added == (third,)
+    house.remove(visit, "start.txt")
+    go_on.set()
+    upload.join(30)
+    assert found[0].added == (OWN,)
+    assert sources(house, visit) == ["third.txt", "own.txt"]
+    assert sources(house, Visit()) == ["start.txt"]
+
+
+def test_a_visit_is_forked_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    visit, fork = Visit(language="en"), Chatbot.fork
+
+    def slow(self: Chatbot) -> Chatbot:
+        time.sleep(0.3)
+        return fork(self)
+
+    monkeypatch.setattr(Chatbot, "fork", slow)
+    given = [Document(f"Text {n}.", f"{n}.txt", str(n), "de") for n in range(4)]
+    adding = [
+        threading.Thread(target=lambda one=one: last(house.add(visit, reading(one))))
+        for one in given
+    ]
+    for thread in adding:
+        thread.start()
+    for thread in adding:
+        thread.join(30)
+    assert sorted(sources(house, visit)) == ["0.txt", "1.txt", "2.txt", "3.txt", "start.txt"]
+
+
 @pytest.mark.parametrize("after", ["before reading", "while reading"])
 def test_after_cancel_nothing_more_is_added(house: House, after: str) -> None:
     visit = Visit(language="en")
@@ -211,6 +256,53 @@ def test_a_visit_has_room_for_so_much(house: House, monkeypatch: pytest.MonkeyPa
     assert last(house.add(visit, reading(again))).added == (again,)  # it takes the old one's place
 
 
+def test_the_first_document_needs_room_too(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ui.visit.CHARACTERS", len(OWN.text) - 1)
+    visit = Visit(language="en")
+    found = last(house.add(visit, reading(OWN)))
+    assert found.added == ()
+    assert "no room" in found.problems[0]
+    monkeypatch.setattr("ui.visit.CHARACTERS", len(OWN.text))
+    assert last(house.add(visit, reading(OWN))).added == (OWN,)
+
+
+def test_what_is_being_added_takes_room(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ui.visit.DOCUMENTS", 1)
+    visit = Visit(language="en")
+    begun, go_on, add = threading.Event(), threading.Event(), Chatbot.add
+
+    def slow(self: Chatbot, *given: Any, **options: Any) -> list[Document]:
+        begun.set()
+        assert go_on.wait(30)
+        return add(self, *given, **options)
+
+    monkeypatch.setattr(Chatbot, "add", slow)
+    first = threading.Thread(target=lambda: last(house.add(visit, reading(OWN))))
+    first.start()
+    assert begun.wait(30)
+    third = Document("Noch ein Text.", "third.txt", "Third", "de")
+    adding = house.add(visit, reading(third))
+    threading.Timer(0.5, go_on.set).start()
+    assert "no room" in last(adding).problems[0]
+    first.join(30)
+    assert sources(house, visit) == ["start.txt", "own.txt"]
+
+
+def test_all_visits_together_have_room_for_so_much(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.visit.ALL_CHARACTERS", len(OWN.text) + 5)
+    visit, other = Visit(language="de"), Visit(language="de")
+    assert last(house.add(visit, reading(OWN))).added == (OWN,)
+    assert "alle besucher" in last(house.add(other, reading(OWN))).problems[0].lower()
+    house.remove(visit, "own.txt")
+    assert last(house.add(other, reading(OWN))).added == (OWN,)
+    assert last(house.add(visit, reading(OWN))).added == ()
+    del other  # its page is closed
+    gc.collect()
+    assert last(house.add(visit, reading(OWN))).added == (OWN,)
+
+
 def test_pasted_text_is_a_document() -> None:
     named = pasted(
         "Ein\u00a0Text,\r\nder deutsch ist und nicht englisch. \ud800", " Mein\nTitel ", ()
@@ -241,6 +333,45 @@ def test_a_turn_keeps_its_number_and_old_ones_go(
     assert visit.turn("t3") == turn
     assert visit.turn("t1") is None
     assert visit.marks("t1") == visit.marks("nonsense") == []
+
+
+def test_a_question_waits_for_what_is_being_read(house: House) -> None:
+    visit = Visit(language="en")
+    assert house.awaited(visit) == ""
+    adding = house.add(visit, reading(OWN))
+    next(adding)
+    assert "own.txt" in house.awaited(visit)
+    assert house.awaited(Visit()) == ""
+    visit.stop()
+    assert house.awaited(visit) == ""  # what is not kept is not waited for
+    last(adding)
+    adding = house.add(visit, reading(OWN))
+    next(adding)
+    last(adding)
+    assert house.awaited(visit) == ""
+
+
+def test_cancel_stops_all_that_is_being_read(house: House) -> None:
+    visit = Visit(language="en")
+    third = Document("Noch ein Text.", "third.txt", "Third", "de")
+    both = [house.add(visit, reading(OWN)), house.add(visit, reading(third))]
+    for adding in both:
+        next(adding)
+    visit.stop()
+    for adding in both:
+        assert last(adding).added == ()
+    assert sources(house, visit) == ["start.txt"]
+
+
+def test_questions_are_answered_in_their_order(house: House) -> None:
+    visit = Visit(language="en")
+    for question in ("Wo steht der Tresor?", "?" * 100_000, "Wer?"):
+        house.begin(visit, question)
+    for _ in range(3):
+        last_of = [turn.number for turn in house.answer(visit)][-1]
+        assert last_of == max(t.number for t in visit.turns if t.answer or t.error)
+    assert visit.turns[1].error
+    assert list(house.answer(visit)) == []
 
 
 def test_an_error_is_the_turns(house: House) -> None:
@@ -319,6 +450,30 @@ def test_test_questions_are_asked_and_failures_open(house: House, tmp_path: Path
     assert "line 1" in trial.problem
     assert str(tmp_path) not in trial.problem
     assert "<b>" not in shown(trial, "en")
+
+
+def test_an_evaluation_ends_when_its_visitor_leaves(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "q.jsonl"
+    file.write_text(json.dumps({"id": "1", "question": "Wer?", "answerable": False}), "utf-8")
+    ended = threading.Event()
+
+    def endless(*args: Any, on_progress: Callable[[int, int], None]) -> None:
+        try:
+            for number in itertools.count():
+                on_progress(number, 1000)
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("ui.trial.evaluate", endless)
+    steps = house.evaluate(Visit(language="en"), str(file))
+    for _ in range(3):
+        next(steps)
+    assert not ended.is_set()
+    steps.close()  # type: ignore[attr-defined]
+    assert ended.wait(5)
 
 
 def test_a_stopped_evaluation_reports_what_is_done(house: House, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ visit holds, unless an index on disk is shared.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import sys
@@ -15,8 +17,9 @@ import tempfile
 import threading
 import webbrowser
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +42,9 @@ from ui.visit import House, Visit, pasted, sendable, words
 
 _HERE = Path(__file__).parent
 
+UPLOADS, TRIALS = 8, 4
+"""So many visitors' documents are read, and so many evaluations run, at the same time."""
+
 # The source tells the rest of the page's code (page.js) when it has been drawn anew.
 _DRAWN = "watch('value', () => document.dispatchEvent(new Event('beleg:source')));"
 # The page's language is that of its head.
@@ -55,21 +61,24 @@ def build(
     *,
     feedback: Path | None = None,
     changes: bool = True,
+    local: bool = True,
 ) -> gr.Blocks:
     """The page over ``bot``, whose documents every visitor sees; ``examples`` as buttons.
 
     ``feedback`` is the file that verdicts on answers are appended to; ``changes`` says whether
-    visitors may change an index on disk.
+    visitors may change an index on disk; the page is ``local`` if only this computer can reach
+    it.
     """
-    return _Page(House(bot, feedback=feedback, changes=changes), examples).blocks
+    return _Page(House(bot, feedback=feedback, changes=changes), examples, local).blocks
 
 
 class _Page:
     """The components, and what they do; each method that starts with ``on_`` is an event."""
 
-    def __init__(self, house: House, examples: Sequence[str]) -> None:
+    def __init__(self, house: House, examples: Sequence[str], local: bool) -> None:
         self.house = house
         self.may_add = not house.fixed
+        self.here = "this computer" if local else "that computer"
         self.examples = examples
         self.i18n = _i18n()
         self.labelled: list[tuple[gr.components.Component | gr.Tab, dict[str, str]]] = []
@@ -89,6 +98,7 @@ class _Page:
         self.visit = gr.State(Visit())
         self.head = _html(self._head(blank), js=_HEAD, elem_id="masthead")
         _html('<span class="hidden" id="live" aria-live="polite"><span></span></span>')
+        _html(_sending(), js=(_HERE / "sending.js").read_text("utf-8"))
         with gr.Tabs(elem_id="pages"):
             with self._tab("ask page"), gr.Row(elem_classes="desk"):
                 self._desk(blank)
@@ -201,11 +211,18 @@ class _Page:
     def _connect(self) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         at_once = quiet | {"queue": False}
-        answering = quiet | {"concurrency_id": "ask"}
-        said = [self.box, self.talk, self.pane, self.note, self.state, self.visit]
-        asked = [self.box, self.visit]
-        gr.on([self.box.submit, self.send.click], self.on_question, asked, said, **answering)
-        self.talk.ask_example(self.on_example, [self.visit], said, **answering)
+        # A question is shown at once, whoever else is being answered; its answer waits its turn.
+        shown = quiet | {"concurrency_limit": None}
+        answering = quiet | {"concurrency_id": "ask", "trigger_mode": "multiple"}
+        said = [self.talk, self.pane, self.state, self.visit]
+        asked = [self.box, self.talk, self.note, self.visit]
+        given = [self.box, self.visit]
+        gr.on([self.box.submit, self.send.click], self.on_question, given, asked, **shown).then(
+            self.on_answer, [self.visit], said, **answering
+        )
+        self.talk.ask_example(self.on_example, [self.visit], asked, **shown).then(
+            self.on_answer, [self.visit], said, **answering
+        )
         self.talk.open_source(self.on_open, [self.visit], [self.pane], **at_once)
         self.talk.rate_answer(self.on_rate, [self.visit], [self.talk], **at_once)
 
@@ -219,17 +236,19 @@ class _Page:
             self.talk,
             self.visit,
         ]
+        adding = quiet | {"concurrency_id": "add", "concurrency_limit": UPLOADS}
         for upload in (self.upload, self.more):
-            upload.upload(self.on_upload, [upload, self.visit], notes, **quiet)
+            upload.upload(self.on_upload, [upload, self.visit], notes, **adding)
         given = [self.text, self.title, self.visit]
-        self.paste.click(self.on_paste, given, [self.text, self.title, *notes], **quiet)
+        self.paste.click(self.on_paste, given, [self.text, self.title, *notes], **adding)
         stops = [self.stop.click, self.stop_more.click]
         gr.on(stops, self.on_stop, [self.visit], [self.note, self.note_more], **at_once)
         removed = [self.note_more, self.listed, self.pane, self.visit]
         self.talk.remove_document(self.on_remove, [self.visit], removed, **quiet)
 
         tried = [self.trial, self.stop_trial, self.visit]
-        self.questions.upload(self.on_trial, [self.questions, self.visit], tried, **quiet)
+        trying = quiet | {"concurrency_limit": TRIALS}
+        self.questions.upload(self.on_trial, [self.questions, self.visit], tried, **trying)
         self.stop_trial.click(self.on_stop_trial, [self.visit], None, **at_once)
 
         changed: list[Any] = [
@@ -252,7 +271,17 @@ class _Page:
     # ---- What is shown ---------------------------------------------------------------------
 
     def _head(self, visit: Visit) -> str:
-        return render.masthead(self.house.bot(visit).llm, visit.language, fixed=self.house.fixed)
+        return render.masthead(
+            self.house.bot(visit).llm,
+            visit.language,
+            fixed=self.house.fixed,
+            local=self.here == "this computer",
+            where=self._model_place(visit),
+        )
+
+    def _model_place(self, visit: Visit) -> str:
+        model = self.house.start.llm
+        return _place(model.host, self.here, visit.language) if model else ""
 
     def _talk(self, visit: Visit) -> str:
         return render.conversation(
@@ -288,6 +317,8 @@ class _Page:
             place=place,
             kept=kept,
             language=visit.language,
+            here=self.here,
+            where=self._model_place(visit),
         )
 
     def _source(self, visit: Visit, key: str = "", label: str = "") -> str:
@@ -316,24 +347,38 @@ class _Page:
             visit,
         )
 
-    def on_question(
+    async def on_question(
         self, question: str, visit: Visit, request: gr.Request
-    ) -> Iterator[tuple[Any, ...]]:
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """Show a question, until the documents that were given before it are there."""
         _speak(visit, request)
         if not question.strip():
-            yield question, *(4 * [gr.skip()]), visit
+            yield question, gr.skip(), gr.skip(), visit
             return
-        for turn in self.house.ask(visit, question):
+        turn = self.house.begin(visit, question)
+        note: Any = gr.skip() if visit.adding else ""
+        told = None
+        while (awaited := self.house.awaited(visit)) or told is None:
+            if awaited != told:
+                visit.replace(replace(turn, waiting=awaited))
+                yield "", self._talk(visit), note, visit
+                told = awaited
+            if awaited:
+                await asyncio.sleep(0.1)
+
+    async def on_example(
+        self, visit: Visit, request: gr.Request, event: gr.EventData
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        async for step in self.on_question(_said(event)["question"], visit, request):
+            yield step
+
+    def on_answer(self, visit: Visit) -> Iterator[tuple[Any, ...]]:
+        for turn in self.house.answer(visit):
             pane: Any = gr.skip()
             state: Any = gr.skip()
             if turn.answer is not None:
                 pane, state = self._source(visit, f"t{turn.number}"), self._state(visit)
-            yield "", self._talk(visit), pane, "", state, visit
-
-    def on_example(
-        self, visit: Visit, request: gr.Request, event: gr.EventData
-    ) -> Iterator[tuple[Any, ...]]:
-        yield from self.on_question(_said(event)["question"], visit, request)
+            yield self._talk(visit), pane, state, visit
 
     def on_open(self, visit: Visit, request: gr.Request, event: gr.EventData) -> Any:
         """A citation, a document, or another part of one was chosen."""
@@ -453,7 +498,8 @@ class _Page:
         ):
             hidden.click(
                 run, [*inputs, self.visit], [Api(None, anything, "JSON")], api_name=name,
-                concurrency_id="ask" if name == "ask" else "documents", show_progress="hidden",
+                concurrency_id=name if name in ("ask", "add") else "documents",
+                show_progress="hidden",
             )  # fmt: skip
 
     def api_ask(self, question: str, visit: Visit) -> dict[str, Any]:
@@ -513,7 +559,8 @@ def serve(
         # What the first question makes, once, is made while the page starts.
         warming = threading.Thread(target=_warm, args=(bot, *examples[:1]))
         warming.start()
-        page = build(bot, examples, feedback=feedback, changes=changes)
+        local = guard.is_loopback(host)
+        page = build(bot, examples, feedback=feedback, changes=changes, local=local)
         try:
             _, address, _ = page.launch(
                 server_name=host,
@@ -592,6 +639,21 @@ def _html(value: object, *, js: str | None = None, elem_id: str | None = None) -
 
 def _script() -> str:
     return (_HERE / "page.js").read_text("utf-8")
+
+
+def _sending() -> str:
+    """What the browser says while files are on their way, in every language."""
+    words = {
+        code: [phrase(key, code) for key in ("sending", "sending first")] for code in LANGUAGES
+    }
+    return f'<p class="sending" role="status" data-words="{safe(json.dumps(words))}"></p>'
+
+
+def _place(host: str, here: str, language: str) -> str:
+    """Where a language model runs, in words."""
+    if guard.is_this_computer(host):
+        return phrase(here, language)
+    return phrase("at", language).format(host) if host else phrase("at its provider", language)
 
 
 def _load(file: str) -> Document:

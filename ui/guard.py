@@ -51,6 +51,17 @@ def is_loopback(host: str) -> bool:
     return ipaddress.ip_address(address).is_loopback
 
 
+def is_this_computer(netloc: str) -> bool:
+    """Whether a host with its port, as in an address, is this computer; no name is looked up."""
+    host = urlsplit(f"//{netloc}").hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def names(host: str) -> list[str]:
     """The names under which the page answers: while it listens on this computer alone, only
     those of this computer.
@@ -73,6 +84,8 @@ class Guard:
         self.app = app
         self.folder = Path(folder)
         self._uploads = 0
+        self._reserved = 0
+        """Bytes that the uploads under way may still take."""
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -116,13 +129,16 @@ class Guard:
             if taken <= limit and not reworded:
                 await with_policy(message)
 
+        reserved = _most(scope, headers)
         self._uploads += _is_upload(scope)
+        self._reserved += reserved
         try:
             await self.app(scope, counted, in_words)
         except _TooLarge:
             pass
         finally:
             self._uploads -= _is_upload(scope)
+            self._reserved -= reserved
             if _is_upload(scope) and not self._uploads:
                 _sweep(self.folder)
         if taken > limit:
@@ -141,7 +157,8 @@ class Guard:
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > limit:
             return 413, _too_large(limit, language)
-        if _is_upload(scope) and _size(self.folder) > DISK - REQUEST:
+        most = _most(scope, headers)
+        if most and _size(self.folder) + self._reserved + most > DISK:
             return 507, phrase("no upload room", language)
         return None
 
@@ -170,6 +187,14 @@ def _reworded(
 
 def _is_upload(scope: MutableMapping[str, Any]) -> bool:
     return bool(scope["path"].rstrip("/").endswith("/upload"))
+
+
+def _most(scope: MutableMapping[str, Any], headers: dict[bytes, bytes]) -> int:
+    """The most bytes that a request can leave on disk."""
+    if not _is_upload(scope):
+        return 0
+    length = headers.get(b"content-length", b"")
+    return int(length) if length.isdigit() else REQUEST
 
 
 def _netloc(origin: str) -> str:

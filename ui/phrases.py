@@ -295,6 +295,35 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "They may be txt, md, html, pdf or docx, up to 50 MB each.",
         "Möglich sind txt, md, html, pdf und docx, je bis 50 MB.",
     ),
+    "no room for all": (
+        "no room just now: all visitors together have added as much as fits. Try again in an hour",
+        "gerade kein Platz: Alle Besucher zusammen haben so viel hinzugefügt, wie hineingeht. "
+        "Versuchen Sie es in einer Stunde noch einmal",
+    ),
+    # What runs where
+    "not local": (
+        "Answers are quotes from the documents. What you add and ask goes to the computer that "
+        "runs Beleg, and no further.",
+        "Antworten sind Zitate aus den Dokumenten. Was Sie hinzufügen und fragen, geht an den "
+        "Computer, auf dem Beleg läuft, und nicht weiter.",
+    ),
+    "to that computer": (
+        "What you add and ask goes to the computer that runs Beleg.",
+        "Was Sie hinzufügen und fragen, geht an den Computer, auf dem Beleg läuft.",
+    ),
+    "that computer": ("on the computer that runs Beleg", "auf dem Computer, auf dem Beleg läuft"),
+    "at": ("at {}", "bei {}"),
+    "at its provider": (
+        "at its provider's, as far as Beleg can tell",
+        "beim Anbieter, soweit Beleg das weiß",
+    ),
+    # What waits for what
+    "first reading": ("First, {} is read …", "Zuerst wird {} gelesen …"),
+    "sending": ("Your file is on its way …", "Ihre Datei ist unterwegs …"),
+    "sending first": (
+        "Your file is on its way; your question waits for it …",
+        "Ihre Datei ist unterwegs; Ihre Frage wartet auf sie …",
+    ),
 }
 
 

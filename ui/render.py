@@ -173,13 +173,26 @@ def conversation(
     return f'<div class="talk" tabindex="0" role="region" aria-label="{name}">{body}</div>'
 
 
-def masthead(llm: LanguageModel | None, language: str, *, fixed: bool = False) -> str:
-    """The name, what is running where, and what is said where files are dropped."""
+def masthead(
+    llm: LanguageModel | None,
+    language: str,
+    *,
+    fixed: bool = False,
+    local: bool = True,
+    where: str = "",
+) -> str:
+    """The name, what is running where, and what is said where files are dropped.
+
+    The page is ``local`` if only the computer that runs it can reach it; ``where`` is said of
+    the language model.
+    """
     drop = phrase("fixed" if fixed else "drop here", language)
-    if llm is None:
-        place = safe(phrase("local", language))
-    else:
-        place = safe(phrase("model", language)).format(f"<b>{safe(llm.name)}</b>")
+    place = safe(phrase("local" if local else "not local", language))
+    if llm is not None:
+        sent = "" if local else f"{safe(phrase('to that computer', language))} "
+        place = sent + safe(phrase("model", language)).format(
+            f"<b>{safe(llm.name)}</b> ({safe(where)})"
+        )
     return (
         f'<div class="masthead" lang="{safe(language)}"><h1>Beleg</h1>'
         f'<p class="tagline">{safe(phrase("tagline", language))}</p>'
@@ -254,6 +267,8 @@ def state(
     place: str,
     kept: str,
     language: str,
+    here: str = "this computer",
+    where: str = "",
 ) -> str:
     """What is running where: the encoder, the language model and how it last did, the files."""
 
@@ -269,9 +284,9 @@ def state(
             last = next((a for a in reversed(answers) if "llm" in a.trace), None)
             if last is not None:
                 how = said("model failed" if last.mode == "extractive" else "model works")
-        model = f"{llm.name} ({how})"
+        model = f"{llm.name}, {where} ({how})" if where else f"{llm.name} ({how})"
     rows = [
-        [said("encoder"), safe(f"{encoder} ({said('this computer')})")],
+        [said("encoder"), safe(f"{encoder} ({said(here)})")],
         [said("language model"), safe(model)],
         [said("kept"), safe(place or said("in memory"))],
         [said("feedback"), safe(kept or said("no feedback"))],

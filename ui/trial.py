@@ -97,16 +97,19 @@ def run(bot: Chatbot, file: str, trial: Trial, language: str) -> Iterator[None]:
             ended.put(error)
 
     threading.Thread(target=work, daemon=True).start()
-    while True:
-        yield
-        result = ended.get()
-        while result is None and not ended.empty():
+    try:
+        while True:
+            yield
             result = ended.get()
-        if isinstance(result, BaseException):
-            raise result
-        if result is not None:
-            trial.report = result
-            return
+            while result is None and not ended.empty():
+                result = ended.get()
+            if isinstance(result, BaseException):
+                raise result
+            if result is not None:
+                trial.report = result
+                return
+    finally:
+        trial.stopped = True  # the visitor may have left before the end
 
 
 def shown(held: Trial, language: str) -> str:

@@ -8,7 +8,9 @@ import os
 import sys
 import threading
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -32,17 +34,21 @@ DOCUMENTS = 200
 """A visit may add so many documents of its own."""
 CHARACTERS = 50_000_000
 """And so many characters of text."""
+ALL_CHARACTERS = 200_000_000
+"""All visits together may add so many, whose vectors take ten times as many bytes."""
 FEEDBACK = 10_000_000
 """The file of feedback grows to so many bytes."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Visit:
     """One visitor's part: ``bot`` is None until they change the documents for themselves.
 
     ``language`` is that of the interface, empty until it is known; ``strict`` and
     ``follow_ups`` are None while they are as the page was started; ``model`` says whether the
-    language model answers, where there is one.
+    language model answers, where there is one. ``adding`` holds what is being read, each by what
+    stops it, ``coming`` the documents that are being embedded; ``characters`` is how much text
+    the visit has added, with these.
     """
 
     bot: Chatbot | None = None
@@ -54,7 +60,9 @@ class Visit:
     follow_ups: bool | None = None
     model: bool = True
     translate: bool = False
-    stopping: threading.Event | None = None
+    adding: dict[threading.Event, str] = field(default_factory=dict)
+    coming: list[Document] = field(default_factory=list)
+    characters: int = 0
     trial: Trial | None = None
 
     def turn(self, key: str) -> Turn | None:
@@ -70,12 +78,14 @@ class Visit:
 
     def stop(self) -> None:
         """Add no more of the documents that are being added."""
-        if self.stopping is not None:
-            self.stopping.set()
+        for stop in list(self.adding):
+            stop.set()
 
     def replace(self, turn: Turn) -> None:
         """Put a turn in the place of the one with its number."""
-        self.turns = [turn if held.number == turn.number else held for held in self.turns]
+        for place, held in enumerate(self.turns):
+            if held.number == turn.number:
+                self.turns[place] = turn
 
 
 class House:
@@ -94,6 +104,10 @@ class House:
         self.fixed = self.shared and not changes
         """Whether nobody may add or remove documents."""
         self._write = threading.Lock()
+        self._lock = threading.Lock()
+        """Held while it is decided what a visit's changes go into, and whether there is room."""
+        self._visits: weakref.WeakSet[Visit] = weakref.WeakSet()
+        """Those that have added something."""
 
     # ---- Documents -------------------------------------------------------------------------
 
@@ -124,13 +138,26 @@ class House:
         After ``visit.stop()`` no other is read, and the one at hand is not written, unless that
         has begun; what embeds it is left to end by itself. One that it would have replaced stays.
         """
+        stop = threading.Event()
+        visit.adding[stop] = ""
+        try:
+            yield from self._adding(visit, given, stop)
+        finally:
+            del visit.adding[stop]
+
+    def _adding(
+        self,
+        visit: Visit,
+        given: Sequence[tuple[str, Callable[[], Document]]],
+        stop: threading.Event,
+    ) -> Iterator[Adding]:
         language = visit.language
         if self.fixed:
             yield Adding(problems=(phrase("fixed", language),))
             return
-        stop = visit.stopping = threading.Event()
         found = Adding(total=len(given))
         for number, (name, read) in enumerate(given, 1):
+            visit.adding[stop] = name
             yield replace(found, reading=name, number=number)
             if stop.is_set():
                 break
@@ -154,36 +181,62 @@ class House:
         self, visit: Visit, read: Callable[[], Document], begin: Callable[[], None]
     ) -> list[Document]:
         """Add one document, if it is not given up before the writing can ``begin``."""
-        bot = self._base(visit) if self.shared else visit.bot or self.start.fork()
         document = read()
-        self._check_room(visit, document)
-        added = bot.add(document, before_write=begin)
-        if not self.shared:
-            visit.bot = bot
-        return added
+        with self._room(visit, document):
+            return self._changing(visit).add(document, before_write=begin)
 
     def remove(self, visit: Visit, *names: str) -> list[str]:
         """Remove documents by id or source; their sources. Raises InputError."""
         if self.fixed:
             raise InputError(phrase("fixed", visit.language))
-        bot = self._base(visit) if self.shared else visit.bot or self.start.fork()
-        removed = bot.remove(*names)
-        if not self.shared:
-            visit.bot = bot
+        removed = self._changing(visit).remove(*names)
+        with self._lock:
+            self._measure(visit)
         return removed
+
+    def _changing(self, visit: Visit) -> Chatbot:
+        """What a visitor's changes go into: a fork of their own, made once, or what is shared."""
+        if self.shared:
+            return self.start
+        with self._lock:
+            visit.bot = visit.bot or self.start.fork()
+        return visit.bot
 
     def _base(self, visit: Visit) -> Chatbot:
         return visit.bot or self.start
 
-    def _check_room(self, visit: Visit, document: Document) -> None:
+    @contextmanager
+    def _room(self, visit: Visit, document: Document) -> Iterator[None]:
+        """Keep room for a document of a visit's own while it is added. Raises InputError."""
         if self.shared:
+            yield
             return
+        with self._lock:
+            held = [d for d in self._own_documents(visit) if d.source != document.source]
+            characters = sum(len(d.text) for d in held) + len(document.text)
+            if len(held) >= DOCUMENTS or characters > CHARACTERS:
+                room = phrase("no room", visit.language)
+                raise InputError(room.format(DOCUMENTS, CHARACTERS // 1_000_000))
+            others = sum(other.characters for other in self._visits if other is not visit)
+            if others + characters > ALL_CHARACTERS:
+                raise InputError(phrase("no room for all", visit.language))
+            visit.coming.append(document)
+            visit.characters = characters
+            self._visits.add(visit)
+        try:
+            yield
+        finally:
+            with self._lock:
+                visit.coming.remove(document)
+                self._measure(visit)
+
+    def _measure(self, visit: Visit) -> None:
+        visit.characters = sum(len(document.text) for document in self._own_documents(visit))
+
+    def _own_documents(self, visit: Visit) -> list[Document]:
+        """What a visit has added, with what is coming."""
         own = self.own(visit)
-        held = [d for d in self.documents(visit) if d.id in own and d.source != document.source]
-        characters = sum(len(d.text) for d in held) + len(document.text)
-        if len(held) >= DOCUMENTS or characters > CHARACTERS:
-            room = phrase("no room", visit.language)
-            raise InputError(room.format(DOCUMENTS, CHARACTERS // 1_000_000))
+        return [d for d in self.documents(visit) if d.id in own] + visit.coming
 
     # ---- Questions -------------------------------------------------------------------------
 
@@ -200,12 +253,32 @@ class House:
 
     def ask(self, visit: Visit, question: str) -> Iterator[Turn]:
         """The new turn as it grows: waiting, parts of the text, then the answer or an error."""
+        yield self.begin(visit, question)
+        yield from self.answer(visit)
+
+    def begin(self, visit: Visit, question: str) -> Turn:
+        """The turn of a question that ``answer`` is to answer."""
         visit.asked += 1
-        number = visit.asked
-        earlier = visit.turns[1 - TURNS :]
-        for turn in self._reply(visit, sendable(question), earlier):
-            turn = replace(turn, number=number)
-            visit.turns = [*earlier, turn]
+        turn = Turn(sendable(question), number=visit.asked)
+        visit.turns.append(turn)
+        del visit.turns[:-TURNS]
+        return turn
+
+    def awaited(self, visit: Visit) -> str:
+        """What a question waits for, in words: the documents that were given before it."""
+        names = [name for stop, name in list(visit.adding.items()) if not stop.is_set()]
+        return phrase("first reading", visit.language).format(names[0]) if names else ""
+
+    def answer(self, visit: Visit) -> Iterator[Turn]:
+        """The first turn that has no answer yet, as it grows."""
+        turns = list(visit.turns)
+        open_ = (n for n, turn in enumerate(turns) if turn.answer is None and not turn.error)
+        place = next(open_, None)
+        if place is None:
+            return
+        for turn in self._reply(visit, turns[place].question, turns[:place]):
+            turn = replace(turn, number=turns[place].number)
+            visit.replace(turn)
             yield turn
 
     def _reply(self, visit: Visit, question: str, earlier: Iterable[Turn]) -> Iterator[Turn]:
