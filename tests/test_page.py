@@ -367,3 +367,17 @@ def test_a_language_models_sentences_are_marked_translated_and_dropped(
     assert "Moskau rief daraufhin" in visit.answered(3)
     assert visit.faults == []
     context.close()
+
+
+def test_on_a_phone_a_citation_leads_to_its_sentence_far_down(browser: Any, address: str) -> None:
+    context = browser.new_context(locale="de-DE", viewport={"width": 400, "height": 850})
+    visit = Visit(browser, address, context=context)
+    visit.ask("When do the last American soldiers leave Afghanistan?")
+    visit.answered()
+    visit.page.locator(".turn .marker").first.click()
+    mark = visit.page.locator("#source mark.now").first
+    playwright.expect(mark).to_be_in_viewport()
+    text = visit.page.locator(".page-text")
+    assert text.evaluate("text => text.scrollTop > 2 * text.clientHeight")  # it was far down
+    assert visit.faults == []
+    context.close()

@@ -3,7 +3,6 @@
 const find = (selector) => document.querySelector(selector);
 const page = element.closest('main').firstElementChild; // Gradio lets page.css reach what is in main
 const pane = () => find('#source .source');
-const smooth = matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth';
 let from = null;   // the link that opened the source: Escape leads back to it
 let wanted = null; // the mark to show once the source is there
 let seen = '';
@@ -29,11 +28,9 @@ function activate(key, label, focus) {
   const place = source.querySelector('.steps b');
   if (place) place.textContent = labels().indexOf(label) + 1;
   const text = source.querySelector('.page-text');
-  // Not scrollIntoView: that would move the page too. What was not laid out yet moves once more.
-  const centre = (behavior) => text.scrollTo({behavior, top: text.scrollTop
-    + pieces[0].getBoundingClientRect().top - text.getBoundingClientRect().top - text.clientHeight / 3});
-  centre('auto');
-  requestAnimationFrame(() => centre(smooth));
+  // Not scrollIntoView: that would move the page too.
+  text.scrollTop += pieces[0].getBoundingClientRect().top - text.getBoundingClientRect().top
+    - text.clientHeight / 3;
   if (focus) pieces[0].focus({preventScroll: true});
   return true;
 }
