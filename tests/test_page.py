@@ -381,3 +381,16 @@ def test_on_a_phone_a_citation_leads_to_its_sentence_far_down(browser: Any, addr
     assert text.evaluate("text => text.scrollTop > 2 * text.clientHeight")  # it was far down
     assert visit.faults == []
     context.close()
+
+
+def test_a_later_answer_is_in_view(browser: Any, address: str) -> None:
+    context = browser.new_context(locale="en-GB", viewport={"width": 1400, "height": 600})
+    visit = Visit(browser, address, context=context)
+    visit.ask("Who won the 2014 World Cup final?")  # what is refused fills the pane
+    visit.answered()
+    visit.ask(ENGLISH)
+    visit.answered(2)
+    playwright.expect(visit.page.locator(".turn:nth-child(2) .question")).to_be_in_viewport()
+    playwright.expect(visit.page.locator(".turn:nth-child(2) .actions")).to_be_in_viewport()
+    assert visit.faults == []
+    context.close()

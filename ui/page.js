@@ -146,15 +146,23 @@ document.addEventListener('beleg:source', () => {
   else if (source.dataset.active) activate(source.dataset.key, source.dataset.active, false);
 });
 
-// A new turn is read from its beginning; its answer is told to screen readers once it is whole.
+// A new turn is read from its beginning, which stays in place while the answer grows, unless the
+// reader has moved; the answer is told to screen readers once it is whole.
+let following = false;
+for (const kind of ['wheel', 'touchmove', 'pointerdown', 'keydown'])
+  element.addEventListener(kind, () => { following = false; }, {passive: true});
 watch('value', () => {
   const turns = element.querySelectorAll('.turn');
   const last = turns[turns.length - 1];
   if (!last) return;
   if (last.dataset.key !== seen) {
     seen = last.dataset.key;
+    following = true;
+  }
+  if (following) {
     const talk = last.parentElement;
     talk.scrollTop = last.offsetTop - talk.offsetTop - 8;
+    following = !('done' in last.dataset || last.querySelector(':scope > .error'));
   }
   const live = find('#live span');
   if (live && last.dataset.say && live.dataset.key !== seen) {
