@@ -189,6 +189,7 @@ def test_all_of_it_by_keyboard(browser: Any, address: str) -> None:
     assert page.evaluate(f"{focused}.textContent") == "Really remove?"
     page.keyboard.press("Enter")
     playwright.expect(page.locator("#documents li")).to_have_count(0)
+    page.wait_for_function(f"{focused}.matches('#documents h2')")
     assert visit.faults == []
     page.context.close()
 
@@ -394,3 +395,33 @@ def test_a_later_answer_is_in_view(browser: Any, address: str) -> None:
     playwright.expect(visit.page.locator(".turn:nth-child(2) .actions")).to_be_in_viewport()
     assert visit.faults == []
     context.close()
+
+
+def test_what_was_opened_and_focused_stays_when_the_page_is_drawn_anew(
+    browser: Any, address: str
+) -> None:
+    visit = Visit(browser, address)
+    page = visit.page
+    for turn in (1, 2):
+        visit.ask(ENGLISH)
+        visit.answered(turn)
+        page.locator(f".turn:nth-child({turn}) .why summary").click()
+        page.locator(f".turn:nth-child({turn}) [data-rate=wrong]").click()
+        page.locator(f".turn:nth-child({turn}) .mend input").fill("words of no document")
+    playwright.expect(page.locator(".why[open]")).to_have_count(2)
+    playwright.expect(page.locator(".mend:visible")).to_have_count(2)
+    playwright.expect(page.locator("[data-rate=wrong][aria-expanded=true]")).to_have_count(2)
+    page.locator(".turn:nth-child(1) [data-rate=words]").press("Enter")
+    page.locator(".turn:nth-child(1) .mend .error").wait_for()
+    page.wait_for_function("document.activeElement.matches('.turn:nth-child(1) .mend input')")
+    page.locator(".turn:nth-child(2) [data-rate=right]").press("Enter")
+    page.wait_for_function("document.activeElement.matches('.turn:nth-child(2) .rated')")
+    assert page.input_value(".turn:nth-child(1) .mend input") == "words of no document"
+    page.locator(".turn:nth-child(2) .why summary").press("Enter")
+    page.locator(".turn:nth-child(1) [data-rate=wrong]").press("Enter")
+    visit.ask(ENGLISH)
+    visit.answered(3)
+    playwright.expect(page.locator(".why[open]")).to_have_count(1)
+    playwright.expect(page.locator(".mend:visible")).to_have_count(0)
+    assert visit.faults == []
+    page.context.close()

@@ -39,8 +39,9 @@ from ui.visit import House, Visit, pasted, sendable, words
 
 _HERE = Path(__file__).parent
 
-# The source tells the rest of the page's code (page.js) when it has been drawn anew.
+# The source and the list tell the rest of the page's code (page.js) when they are drawn anew.
 _DRAWN = "watch('value', () => document.dispatchEvent(new Event('beleg:source')));"
+_LISTED = "watch('value', () => document.dispatchEvent(new Event('beleg:documents')));"
 # The page's language is that of its head.
 _HEAD = """
 const speak = () => { document.documentElement.lang = element.firstElementChild.lang; };
@@ -106,7 +107,7 @@ class _Page:
 
     def _shelf(self, blank: Visit) -> None:
         with gr.Column(elem_classes="shelf"):
-            self.listed = _html(self._documents(blank), elem_id="documents")
+            self.listed = _html(self._documents(blank), js=_LISTED, elem_id="documents")
             self.more = self._upload_button("upload", "upload-more")
             with gr.Row(elem_classes="adding"):
                 self.note_more = _html("")

@@ -6,6 +6,9 @@ const pane = () => find('#source .source');
 let from = null;   // the link that opened the source: Escape leads back to it
 let wanted = null; // the mark to show once the source is there
 let seen = '';
+const told = new Map();    // "Why this passage?" of which turns is open, by their keys
+const mending = new Map(); // and in which one is asked what would be right
+let focus = {};            // what had the focus last, and where
 
 const labels = () => {
   const found = new Set();
@@ -67,8 +70,8 @@ function rate(button) {
   const turn = button.closest('.turn');
   const mend = turn.querySelector('.mend');
   if (button.dataset.rate === 'wrong') {
-    mend.hidden = !mend.hidden;
-    button.setAttribute('aria-expanded', String(!mend.hidden));
+    mending.set(turn.dataset.key, mend.hidden);
+    restore(turn);
     if (!mend.hidden) {
       const chosen = String(getSelection());
       const input = mend.querySelector('input');
@@ -79,6 +82,34 @@ function rate(button) {
   }
   const words = mend.querySelector('input').value;
   trigger('rate_answer', {key: turn.dataset.key, verdict: button.dataset.rate, words});
+}
+
+// What is drawn anew comes as the server knows it: what the visitor opened is opened again.
+function restore(turn) {
+  const {key} = turn.dataset;
+  const why = turn.querySelector('.why');
+  if (why) why.open = told.get(key) ?? false;
+  const mend = turn.querySelector('.mend');
+  if (!mend) return;
+  if (mending.has(key)) mend.hidden = !mending.get(key);
+  turn.querySelector('[data-rate="wrong"]').setAttribute('aria-expanded', String(!mend.hidden));
+}
+
+document.addEventListener('toggle', ({target}) => {
+  const turn = target.closest('#talk .turn');
+  if (turn && target.matches('.why')) told.set(turn.dataset.key, target.open);
+}, true);
+
+document.addEventListener('focusin', ({target}) => {
+  const where = target.closest('#talk, #documents')?.id;
+  focus = {target, where, key: target.closest('.turn')?.dataset.key};
+});
+
+// Whoever had the focus on what is no longer there does not begin at the page's top again.
+function refocus(where, ...places) {
+  if (focus.where !== where || focus.target.isConnected) return;
+  if (document.activeElement !== document.body) return;
+  find(places.find((place) => find(place)))?.focus({preventScroll: true});
 }
 
 document.addEventListener('click', (event) => {
@@ -146,6 +177,10 @@ document.addEventListener('beleg:source', () => {
   else if (source.dataset.active) activate(source.dataset.key, source.dataset.active, false);
 });
 
+document.addEventListener('beleg:documents', () => {
+  refocus('documents', '#documents li:last-child .remove', '#documents h2');
+});
+
 // A new turn is read from its beginning, which stays in place while the answer grows, unless the
 // reader has moved; the answer is told to screen readers once it is whole.
 let following = false;
@@ -164,6 +199,9 @@ watch('value', () => {
     talk.scrollTop = last.offsetTop - talk.offsetTop - 8;
     following = !('done' in last.dataset || last.querySelector(':scope > .error'));
   }
+  turns.forEach(restore);
+  const turn = `#talk .turn[data-key="${focus.key}"]`;
+  refocus('talk', `${turn} .mend:not([hidden]) input`, `${turn} .rated`, `${turn} .copy`, '#talk .talk');
   const live = find('#live span');
   if (live && last.dataset.say && live.dataset.key !== seen) {
     live.dataset.key = seen;

@@ -215,7 +215,7 @@ def documents(
     rest = f"<p>{safe(phrase('more documents', language).format(more))}</p>" if more else ""
     where_kept = said("kept for all" if shared else "kept here")
     return (
-        f'<h2>{said("documents")}</h2><p class="soft">{where_kept}</p>'
+        f'<h2 tabindex="-1">{said("documents")}</h2><p class="soft">{where_kept}</p>'
         f'<ul class="documents">{"".join(items)}</ul>{rest}'
         f'<p class="soft">{said("drop")} {said("limits")}</p>'
     )
@@ -507,7 +507,7 @@ def _actions(turn: Turn, language: str, rating: bool) -> str:
         f' data-copied="{said("copied")}">{said("copy")}</button>'
     ]
     if turn.rated:
-        parts.append(f'<span class="rated">{safe(turn.rated)}</span>')
+        parts.append(f'<span class="rated" tabindex="-1">{safe(turn.rated)}</span>')
     elif rating:
         parts.append(
             f'<span class="rate" role="group" aria-label="{said("rate")}">'
