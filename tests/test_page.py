@@ -155,9 +155,26 @@ def test_a_citation_shows_its_quote_and_copies(browser: Any, address: str) -> No
     marker.hover()
     playwright.expect(tip).to_be_visible()
     assert "Antonow" in tip.inner_text()
+    playwright.expect(tip).to_be_in_viewport(ratio=1)
     visit.page.keyboard.press("Escape")
     playwright.expect(tip).to_be_hidden()
-    visit.page.get_by_role("button", name="Copy with citations").click()
+    # A number at the bottom edge shows its quote above.
+    visit.ask("Who won the 2014 World Cup final?")
+    visit.answered(2)
+    visit.page.set_viewport_size({"width": 1400, "height": 500})
+    low = visit.page.locator(".turn:nth-child(1) .marker").last
+    low.evaluate("low => low.closest('.talk').scrollTop = 0")
+    beyond = low.evaluate(
+        "low => low.closest('.talk').getBoundingClientRect().bottom"
+        " - low.getBoundingClientRect().bottom"
+    )
+    visit.page.set_viewport_size({"width": 1400, "height": int(500 - beyond + 15)})
+    low.evaluate("low => low.closest('.talk').scrollTop = 0")
+    low.hover()
+    quote = visit.page.locator(".turn:nth-child(1) .tip").last
+    playwright.expect(quote).to_be_in_viewport(ratio=1)
+    visit.page.set_viewport_size({"width": 1400, "height": 900})
+    visit.page.get_by_role("button", name="Copy with citations").first.click()
     visit.page.get_by_role("button", name="Copied").wait_for()
     copied = visit.page.evaluate("navigator.clipboard.readText()")
     assert re.search(r"Antonow zu Konsultationen aus Washington zurück\..*?\[1\]", copied)

@@ -164,9 +164,25 @@ document.addEventListener('keydown', (event) => {
     event.target.closest('.mend').querySelector('[data-rate="words"]').click();
   }
 });
+// A quote opens below its number, or above it where there is more room.
+function tip(marker) {
+  const box = marker.nextElementSibling;
+  if (!box?.matches('.tip')) return;
+  page.classList.remove('untipped');
+  const at = marker.getBoundingClientRect();
+  const text = marker.closest('.text').getBoundingClientRect();
+  const talk = marker.closest('.talk').getBoundingClientRect();
+  const above = at.top - talk.top;
+  const below = talk.bottom - at.bottom;
+  const up = above > below && below < 200;
+  box.style.top = up ? 'auto' : `${at.bottom - text.top}px`;
+  box.style.bottom = up ? `${text.bottom - at.top}px` : 'auto';
+  box.style.maxHeight = `${Math.min(192, (up ? above : below) - 8)}px`;
+}
 for (const kind of ['pointermove', 'focusin'])
   document.addEventListener(kind, (event) => {
-    if (event.target.closest?.('.marker')) page.classList.remove('untipped');
+    const marker = event.target.closest?.('#talk .marker');
+    if (marker) tip(marker);
   });
 
 // The source has been drawn anew: show what was asked for, or what the server says is active.
