@@ -463,3 +463,34 @@ def test_what_was_opened_and_focused_stays_when_the_page_is_drawn_anew(
     playwright.expect(page.locator(".mend:visible")).to_have_count(0)
     assert visit.faults == []
     page.context.close()
+
+
+def test_the_pane_says_which_citation_is_active_and_where_it_stands(
+    browser: Any, address: str, tmp_path: Path
+) -> None:
+    text = tmp_path / "salat.txt"
+    filling = "\n\n".join(f"Absatz {n} handelt von anderem." for n in range(9))
+    late = "Die Kartoffeln für Kartoffelsalat müssen zwanzig Minuten kochen."
+    early = "Die Kartoffeln für Kartoffelsalat müssen fünfundzwanzig Minuten kochen."
+    text.write_text(f"{early}\n\n{filling}\n\n{late}\n", "utf-8")
+    visit = Visit(browser, address)
+    visit.upload(text)
+    visit.added("salat.txt")
+    visit.ask("Wie lange müssen die Kartoffeln für Kartoffelsalat kochen?")
+    visit.answered()
+    markers = visit.page.locator(".turn .text .marker")
+    assert markers.count() >= 2
+    told = visit.page.locator("#source .steps span").first
+    places = []
+    for marker in markers.all():
+        marker.click()
+        number = marker.inner_text()
+        playwright.expect(told).to_contain_text(f"Citation [{number}]")
+        playwright.expect(marker).to_have_class(re.compile(r"\bnow\b"))
+        places.append(re.findall(r"place (\d) of (\d)", told.inner_text()))
+    assert len({place for found in places for place in found}) == markers.count()
+    visit.page.click("#source [data-step='1']")
+    active = visit.page.get_attribute("#source .source", "data-active")
+    playwright.expect(told).to_contain_text(f"Citation [{active}]")
+    assert visit.faults == []
+    visit.page.context.close()

@@ -282,6 +282,20 @@ def test_a_long_document_comes_in_parts_and_opens_at_the_citation() -> None:
     assert int(parts[0] or 0) > 0
 
 
+def test_marks_are_stepped_through_as_they_stand_and_called_by_their_labels() -> None:
+    document = Document("One. Two. Three.", "n.txt", "N")
+    marked = [
+        *marks(_answer("?", _cite(document, 1, "Three."), _cite(document, 2, "One.")), 3),
+        source.Mark(source.RIGHT, document, 5, 9, near=True),
+        source.Mark("b", document, 7, 9, near=True),
+    ]
+    shown = _Elements(source.pane(document, marked, "de", key="t1", active="1"))
+    (steps,) = (a for _, a in shown.tags if a.get("class") == "steps")
+    assert steps["data-labels"] == "2 ✓ b 1"
+    assert steps["data-names"] == "Beleg [2]|Richtige Antwort ✓|Nahe Stelle [b]|Beleg [1]"
+    assert "Stelle – von 4" in shown.text
+
+
 def test_of_several_documents_the_pane_lists_what_is_cited_from_each() -> None:
     one, two = Document("One.", "1.txt", "First"), Document("Two. Three.", "2.txt", "Second")
     cited = [_cite(one, 1, "One."), _cite(two, 2, "Two."), _cite(two, 3, "Three.")]

@@ -10,11 +10,9 @@ const told = new Map();    // "Why this passage?" of which turns is open, by the
 const mending = new Map(); // and in which one is asked what would be right
 let focus = {};            // what had the focus last, and where
 
-const labels = () => {
-  const found = new Set();
-  pane()?.querySelectorAll('mark[tabindex]').forEach((mark) => found.add(...mark.dataset.m.split(' ')));
-  return [...found];
-};
+// The labels of the document's marks in their order in it, and what they are called.
+const steps = () => pane()?.querySelector('.steps');
+const labels = () => steps()?.dataset.labels.split(' ') ?? [];
 
 // Make one mark of the source pane the active one; false if it is not there.
 function activate(key, label, focus) {
@@ -28,8 +26,11 @@ function activate(key, label, focus) {
   document.querySelectorAll(`#talk [data-key="${key}"] [data-mark="${label}"]`)
     .forEach((link) => link.classList.add('now'));
   source.dataset.active = label;
-  const place = source.querySelector('.steps b');
-  if (place) place.textContent = labels().indexOf(label) + 1;
+  const place = labels().indexOf(label);
+  if (place >= 0) {
+    steps().querySelector('b').textContent = place + 1;
+    steps().querySelector('span span').textContent = steps().dataset.names.split('|')[place];
+  }
   const text = source.querySelector('.page-text');
   // Not scrollIntoView: that would move the page too.
   text.scrollTop += pieces[0].getBoundingClientRect().top - text.getBoundingClientRect().top
@@ -38,12 +39,17 @@ function activate(key, label, focus) {
   return true;
 }
 
+// Show a mark, from the server if it is of another answer, document or part of it.
+function show(key, label, focus) {
+  wanted = null;
+  if (activate(key, label, focus)) return;
+  wanted = {key, label, focus};
+  trigger('open_source', {key, label});
+}
+
 function open(key, label) {
   page.classList.add('reading');
-  wanted = null;
-  if (activate(key, label, true)) return;
-  wanted = {key, label};
-  trigger('open_source', {key, label});
+  show(key, label, true);
 }
 
 function close() {
@@ -126,10 +132,9 @@ document.addEventListener('click', (event) => {
   } else if (step) {
     const all = labels();
     const now = all.indexOf(shown.dataset.active) + Number(step.dataset.step);
-    activate(shown.dataset.key, all[(now + all.length) % all.length], false);
+    show(shown.dataset.key, all[(now + all.length) % all.length], false);
   } else if ((button = on('#source .cited-from'))) {
-    wanted = {key: shown.dataset.key, label: button.dataset.mark};
-    trigger('open_source', wanted);
+    show(shown.dataset.key, button.dataset.mark, true);
   } else if ((button = on('#source .parts button'))) {
     trigger('open_source', {key: shown.dataset.key, document: shown.dataset.document, part: button.dataset.part});
   } else if (on('#source .close')) {
@@ -189,7 +194,7 @@ for (const kind of ['pointermove', 'focusin'])
 document.addEventListener('beleg:source', () => {
   const source = pane();
   if (!source) return;
-  if (wanted && activate(wanted.key, wanted.label, true)) wanted = null;
+  if (wanted && activate(wanted.key, wanted.label, wanted.focus)) wanted = null;
   else if (source.dataset.active) activate(source.dataset.key, source.dataset.active, false);
 });
 

@@ -125,8 +125,11 @@ _PHRASES: dict[str, tuple[str, str]] = {
     # The source pane
     "source": ("Source", "Quelle"),
     "of": ("{} of {}", "{} von {}"),
-    "previous": ("Previous citation", "Voriger Beleg"),
-    "next": ("Next citation", "Nächster Beleg"),
+    "place of": ("place {} of {}", "Stelle {} von {}"),
+    "marked": ("Marked places", "Markierte Stellen"),
+    "previous": ("Previous marked place", "Vorige markierte Stelle"),
+    "next": ("Next marked place", "Nächste markierte Stelle"),
+    "right answer": ("Right answer", "Richtige Antwort"),
     "close": ("Close the source", "Quelle schließen"),
     "cited from": ("Cited from", "Zitiert aus"),
     "near": ("Near passage", "Nahe Stelle"),

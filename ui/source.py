@@ -24,6 +24,9 @@ HEADING = 100
 WRAPPED = 60
 """Prose whose lines are about as long as this or longer was wrapped by whoever wrote it."""
 
+RIGHT = "✓"
+"""Labels the place that a test question asks for."""
+
 _BREAK = re.compile(r"\n[ \t]*\n\s*")
 _NO_HEADING = tuple(".!?:;,…-–|")
 
@@ -145,11 +148,14 @@ def _head(document: Document, marked: Sequence[Mark], own: Sequence[Mark], langu
             f' title="{safe(phrase(name, language))}">{arrow}</button>'
             for step, name, arrow in ((-1, "previous", "↑"), (1, "next", "↓"))
         )
-        kind = phrase("near" if own[0].near else "citation", language)
-        of = phrase("of", language).format("<b>–</b>", len(own))
+        ordered = sorted(own, key=lambda mark: (mark.start, mark.end))
+        labels = " ".join(mark.label for mark in ordered)
+        names = "|".join(_name(mark, language) for mark in ordered)
+        of = safe(phrase("place of", language)).format("<b>–</b>", len(own))
         bars.append(
-            f'<div class="steps" role="group" aria-label="{safe(kind)}">'
-            f'<span aria-live="polite">{safe(kind)} {of}</span>{buttons}</div>'
+            f'<div class="steps" role="group" aria-label="{safe(phrase("marked", language))}"'
+            f' data-labels="{safe(labels)}" data-names="{safe(names)}">'
+            f'<span aria-live="polite"><span></span> {of}</span>{buttons}</div>'
         )
     others = _cited_from(document, marked, language)
     close = phrase("close", language)
@@ -160,6 +166,14 @@ def _head(document: Document, marked: Sequence[Mark], own: Sequence[Mark], langu
         f'<button type="button" class="close" aria-label="{safe(close)}" title="{safe(close)}">'
         f"×</button></header>{others}"
     )
+
+
+def _name(mark: Mark, language: str) -> str:
+    """What a mark is: a citation with its number, a near passage with its letter, or the place
+    that a test question asks for."""
+    if mark.label == RIGHT:
+        return f"{phrase('right answer', language)} {RIGHT}"
+    return f"{phrase('near' if mark.near else 'citation', language)} [{mark.label}]"
 
 
 def _cited_from(document: Document, marked: Sequence[Mark], language: str) -> str:

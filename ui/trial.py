@@ -19,7 +19,7 @@ from ui import render
 from ui.markup import safe
 from ui.phrases import phrase
 from ui.report import page
-from ui.source import Mark
+from ui.source import RIGHT, Mark
 
 QUESTIONS = 1000
 """The page asks so many; beleg eval asks any number."""
@@ -65,7 +65,7 @@ def _gold(row: Row, documents: Sequence[Document]) -> list[Mark]:
         for answer in row.gold:
             start = document.text.find(answer)
             if start >= 0:
-                return [Mark("✓", document, start, start + len(answer), near=True)]
+                return [Mark(RIGHT, document, start, start + len(answer), near=True)]
     return []
 
 
@@ -130,12 +130,13 @@ def shown(held: Trial, language: str) -> str:
         mark = next(iter(held.marks(f"e{number}")), None)
         place = f'data-mark="{mark.label}"' if mark else ""
         link = f'<a href="#source" class="open" {place}>{said("open")}</a>' if mark else ""
+        sign = f" {RIGHT}" if any(m.label == RIGHT for m in held.marks(f"e{number}")) else ""
         right = " / ".join(row.gold) or phrase("not said", language)
         items.append(
             f'<li data-key="e{number}"><b dir="auto">{safe(row.question)}</b> '
             f'<span class="label">{safe(row.stage or "")}</span> {link}'
             f'<dl><dt>{said("answered")}</dt><dd dir="auto">{safe(row.answer or row.error)}</dd>'
-            f'<dt>{said("would be right")}</dt><dd dir="auto">{safe(right)}</dd></dl></li>'
+            f'<dt>{said("would be right")}{sign}</dt><dd dir="auto">{safe(right)}</dd></dl></li>'
         )
     count = phrase("lost of", language).format(len(lost), len(report.rows))
     whole = page(report)
