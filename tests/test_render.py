@@ -17,8 +17,10 @@ from index.text import canonical
 from index.types import Document, Hit, Passage, Span
 from rag.answer import Answer, Citation
 from rag.check import KINDS, SUPPORT, Claim, Flag
+from rag.features import FEATURES
+from rag.report import STAGES
 from ui import render, source
-from ui.phrases import phrase, preferred
+from ui.phrases import known, phrase, preferred
 from ui.render import Turn
 from ui.source import marks
 
@@ -430,6 +432,43 @@ def test_what_is_not_supported_is_marked_and_said() -> None:
 def test_every_kind_of_flag_has_its_words(language: str) -> None:
     for key in (*KINDS, "weak", "unsupported"):
         assert phrase(key, language)
+
+
+def test_all_that_is_told_of_an_answer_has_german_words() -> None:
+    for kind, names in (
+        ("because", FEATURES),
+        ("lost", STAGES),
+        ("took", ("search", "answer", "rewrite", "llm", "check")),
+        ("asked", ("model", "passages", "passages_dropped", "form", "requests", "failure")),
+    ):
+        words = [known(kind, name, "de") for name in names]
+        assert len(set(words)) == len(names)
+        assert not {*words} & ({*names} - {"reason"})
+    assert known("because", "else", "de") == "else"
+
+
+def test_why_this_passage_is_told_in_german_with_german_figures() -> None:
+    document = Document("Rome.", "n.txt", "N")
+    reasons = {"reading": 5.87, "after_previous": 1.23}
+    trace = {
+        "question": "Wo?",
+        "hits": [{"source": "n", "start": 0, "end": 5, "score": 3.924, "ranks": {"dense": 1}}],
+        "sentences": [{"source": "n", "start": 0, "end": 5, "chance": 0.5, "reasons": reasons}],
+        "confidence": 0.5,
+        "answers": True,
+        "llm": {"model": "m", "requests": 1},
+    }
+    answer = _answer("Rome. [1]", _cite(document, 1, "Rome."))
+    answer = replace(answer, trace=trace, seconds={"search": 3.924, "check": 0.5})
+    german = _Elements(render.why(answer, "de")).text
+    assert "liest sich als Antwort +5,87; mit dem Satz davor +1,23" in german
+    assert "Sekunden: Suche 3,924; Prüfung der Antwort 0,500" in german
+    assert "Sprachmodell: Name m, Anfragen 1" in german
+    assert re.search(r"\d\.\d", german) is None
+    assert "reads like an answer +5.87" in _Elements(render.why(answer, "en")).text
+    assert "mitgelieferte" in render.state(
+        "bundled", None, (), on=True, place="", kept="", language="de"
+    )
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

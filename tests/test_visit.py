@@ -15,6 +15,7 @@ from index.types import Document
 from rag.chatbot import Chatbot
 from rag.questions import check_answers, read_questions
 from tests.tiny import TinyEncoder
+from ui.phrases import known
 from ui.render import Adding
 from ui.visit import House, Visit, pasted
 
@@ -247,6 +248,10 @@ def test_test_questions_are_asked_and_failures_open(house: House, tmp_path: Path
     assert (trial.done, trial.total, len(trial.report.rows)) == (2, 2, 2)
     html = shown(trial, "en")
     assert "<b>Zucker" not in html
+    german = shown(trial, "de")
+    assert "<h2>Bericht der Auswertung (auf Englisch)</h2>" in german
+    lost = known("lost", trial.lost[0].stage or "", "de")
+    assert f'<span class="label">{lost}</span>' in german
     for number, row in enumerate(trial.lost):
         for mark in visit.marks(f"e{number}"):
             assert mark.document == START

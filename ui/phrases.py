@@ -107,6 +107,39 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "not enough": ("Not enough to answer", "Nicht genug, um zu antworten"),
     "language model": ("Language model", "Sprachmodell"),
     "seconds": ("Seconds", "Sekunden"),
+    # What speaks for a sentence: rag.features.FEATURES
+    "because found": ("found by the search", "in der Suche gefunden"),
+    "because passage": ("meaning of the passage", "Bedeutung der Stelle"),
+    "because passage_keywords": ("words in the passage", "Wörter in der Stelle"),
+    "because sentence": ("meaning of the sentence", "Bedeutung des Satzes"),
+    "because mean": ("meaning in context", "Bedeutung im Zusammenhang"),
+    "because late": ("meaning word by word", "Bedeutung Wort für Wort"),
+    "because rare": ("rare words", "seltene Wörter"),
+    "because weakest": ("no word is missing", "kein Wort fehlt"),
+    "because after_previous": ("with the sentence before", "mit dem Satz davor"),
+    "because before_next": ("with the sentence after", "mit dem Satz danach"),
+    "because keywords": ("words in the sentence", "Wörter im Satz"),
+    "because number": ("gives a number", "nennt eine Zahl"),
+    "because time": ("gives a time", "nennt eine Zeit"),
+    "because person": ("names someone", "nennt jemanden"),
+    "because place": ("names a place", "nennt einen Ort"),
+    "because reason": ("gives a reason", "nennt einen Grund"),
+    "because length": ("length", "Länge"),
+    "because reading": ("reads like an answer", "liest sich als Antwort"),
+    # What a language model was asked: rag.llm
+    "asked model": ("name", "Name"),
+    "asked prompt_tokens_at_most": ("tokens of the prompt at most", "höchstens so viele Tokens"),
+    "asked passages": ("passages", "Stellen"),
+    "asked passages_dropped": ("passages without room", "Stellen ohne Platz"),
+    "asked form": ("form of the answer", "Form der Antwort"),
+    "asked requests": ("requests", "Anfragen"),
+    "asked failure": ("failure", "Fehler"),
+    # What takes time: Answer.seconds
+    "took search": ("search", "Suche"),
+    "took answer": ("choice of sentences", "Auswahl der Sätze"),
+    "took rewrite": ("understanding the follow-up", "Verstehen der Anschlussfrage"),
+    "took llm": ("language model", "Sprachmodell"),
+    "took check": ("check of the answer", "Prüfung der Antwort"),
     # The conversation
     "conversation": ("Questions and answers", "Fragen und Antworten"),
     "empty": (
@@ -200,7 +233,17 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "Cancelled: of the questions so far.",
         "Abgebrochen: von den Fragen bis dahin.",
     ),
-    "report": ("Report of the evaluation (in English)", "Bericht der Auswertung (auf Englisch)"),
+    "report": ("Report of the evaluation", "Bericht der Auswertung (auf Englisch)"),
+    # What lost a question: rag.report.STAGES
+    "lost error": ("error", "Fehler"),
+    "lost answered though unanswerable": (
+        "answered though unanswerable",
+        "beantwortet, obwohl nicht zu beantworten",
+    ),
+    "lost not retrieved": ("not retrieved", "nicht gefunden"),
+    "lost retrieved, not chosen": ("retrieved, not chosen", "gefunden, nicht gewählt"),
+    "lost chosen, not answered": ("chosen, not answered", "gewählt, nicht beantwortet"),
+    "lost wrongly abstained": ("wrongly abstained", "zu Unrecht nicht beantwortet"),
     # Settings
     "settings": ("Settings", "Einstellungen"),
     "language": ("Language", "Sprache"),
@@ -222,7 +265,8 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "Nächste Stellen, die gezeigt werden, wo nichts antwortet",
     ),
     "running": ("What is running where", "Was wo läuft"),
-    "encoder": ("Encoder", "Encoder"),
+    "encoder": ("Encoder, which finds passages", "Encoder, der Stellen findet"),
+    "bundled": ("the one that comes with Beleg", "der mitgelieferte"),
     "this computer": ("on this computer", "auf diesem Computer"),
     "no model": ("none: answers are quotes", "keines: Antworten sind Zitate"),
     "model off": ("off: answers are quotes", "aus: Antworten sind Zitate"),
@@ -282,6 +326,18 @@ def everything(language: str) -> dict[str, str]:
 def preferred(accept: str) -> str:
     """``de`` if an Accept-Language header asks for German first, else ``en``."""
     return "de" if accept.strip().lower().startswith("de") else "en"
+
+
+def known(kind: str, name: str, language: str) -> str:
+    """The phrase for a name of a kind ("because", "took", "lost"); the name if there is none."""
+    key = f"{kind} {name}"
+    return phrase(key, language) if key in _PHRASES else name
+
+
+def decimal(number: float, form: str, language: str) -> str:
+    """A number in the format ``form``, its decimals parted off as the language does."""
+    written = format(number, form)
+    return written.replace(".", ",") if language == "de" else written
 
 
 def percent(share: float, language: str) -> str:

@@ -8,18 +8,19 @@ decides nothing: what to say is the answer's business.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from textwrap import indent
 from typing import Any
 
+from index.embed import BUNDLED_NAME
 from index.types import Document
 from rag.answer import Answer, Citation
 from rag.check import SUPPORT, Claim
 from rag.llm import LanguageModel
 from ui.markup import safe, table
-from ui.phrases import count, percent, phrase
+from ui.phrases import count, decimal, known, percent, phrase
 from ui.source import marks
 
 NEAREST = 3
@@ -260,8 +261,9 @@ def state(
             if last is not None:
                 how = said("model failed" if last.mode == "extractive" else "model works")
         model = f"{llm.name} ({how})"
+    name = said("bundled") if encoder == BUNDLED_NAME else encoder
     rows = [
-        [said("encoder"), safe(f"{encoder} ({said('this computer')})")],
+        [said("encoder"), safe(f"{name} ({said('this computer')})")],
         [said("language model"), safe(model)],
         [said("kept"), safe(place or said("in memory"))],
         [said("feedback"), safe(kept or said("no feedback"))],
@@ -545,7 +547,7 @@ def why(answer: Answer, language: str) -> str:
     ranking = [
         [
             f"{number}. {hit['source']} {hit['start']}–{hit['end']}",
-            f"{hit['score']:.3f}",
+            decimal(hit["score"], ".3f", language),
             *(hit["ranks"].get(name, "–") for name in channels),
         ]
         for number, hit in enumerate(told["hits"], 1)
@@ -560,7 +562,7 @@ def why(answer: Answer, language: str) -> str:
             [
                 f"{found['source']} {found['start']}–{found['end']}",
                 percent(found["chance"], language),
-                safe(", ".join(f"{name} {value:+.2f}" for name, value in found["reasons"].items())),
+                safe(_figures("because", found["reasons"], "+.2f", language)),
             ]
             for found in told["sentences"]
         ]
@@ -570,11 +572,23 @@ def why(answer: Answer, language: str) -> str:
     chance = said("chance").format(percent(told["confidence"], language))
     parts.append(f"<p>{safe(f'{enough} ({chance}).')}</p>")
     if "llm" in told:
-        held = ", ".join(f"{key} {value}" for key, value in told["llm"].items() if value != "")
+        held = ", ".join(
+            f"{known('asked', key, language)} {value}"
+            for key, value in told["llm"].items()
+            if value != ""
+        )
         parts.append(f"<p>{safe(said('language model'))}: {safe(held)}</p>")
-    took = ", ".join(f"{stage} {value:.3f}" for stage, value in answer.seconds.items())
+    took = _figures("took", answer.seconds, ".3f", language)
     parts.append(f"<p>{safe(said('seconds'))}: {safe(took)}</p>")
     return f'<details class="why"><summary>{safe(said("why"))}</summary>{"".join(parts)}</details>'
+
+
+def _figures(kind: str, held: Mapping[str, float], form: str, language: str) -> str:
+    """Names of a kind, each with its figure, in the language."""
+    return "; ".join(
+        f"{known(kind, name, language)} {decimal(value, form, language)}"
+        for name, value in held.items()
+    )
 
 
 def _channel(language: str) -> Callable[[str], str]:

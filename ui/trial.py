@@ -17,7 +17,7 @@ from rag.questions import read_questions
 from rag.report import Report, Row, failures
 from ui import render
 from ui.markup import safe
-from ui.phrases import phrase
+from ui.phrases import known, phrase
 from ui.report import page
 from ui.source import RIGHT, Mark
 
@@ -134,7 +134,7 @@ def shown(held: Trial, language: str) -> str:
         right = " / ".join(row.gold) or phrase("not said", language)
         items.append(
             f'<li data-key="e{number}"><b dir="auto">{safe(row.question)}</b> '
-            f'<span class="label">{safe(row.stage or "")}</span> {link}'
+            f'<span class="label">{safe(known("lost", row.stage or "", language))}</span> {link}'
             f'<dl><dt>{said("answered")}</dt><dd dir="auto">{safe(row.answer or row.error)}</dd>'
             f'<dt>{said("would be right")}{sign}</dt><dd dir="auto">{safe(right)}</dd></dl></li>'
         )
@@ -143,6 +143,7 @@ def shown(held: Trial, language: str) -> str:
     stopped = f"<p>{said('interrupted')}</p>" if report.interrupted else ""
     return (
         f'<div class="trial"><p role="status">{safe(count)}</p>{stopped}'
+        f'<h2>{said("report")}</h2>'
         f'<iframe class="report" sandbox="" title="{said("report")}" srcdoc="{escape(whole)}">'
         f"</iframe><h2>{said('lost questions')}</h2><ul>{''.join(items)}</ul></div>"
     )
