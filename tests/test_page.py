@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from rag.questions import read_questions
 from tests.conftest import ROOT, command, environment
 from tests.llm_server import Reply, serving
 from tests.test_app import ENGLISH, PATIENCE_MS, RECIPE, Visit
@@ -44,6 +45,10 @@ BROKEN = """elements => {
   return broken;
 }"""
 """Which words of some elements a line break goes through."""
+
+RGB = """element => '#' + getComputedStyle(element).backgroundColor.match(/\\d+/g).slice(0, 3)
+  .map(n => Number(n).toString(16).padStart(2, '0')).join('')"""
+"""The colour of an element as six digits."""
 
 
 def accessible(page: Any) -> list[str]:
@@ -242,6 +247,14 @@ def test_text_is_pasted_and_settings_change_the_page(browser: Any, address: str)
     page.get_by_label("Deutsch").check()
     page.get_by_role("tab", name="Fragen", exact=True).wait_for()
     page.wait_for_function("document.documentElement.lang === 'de'")
+    page.get_by_role("heading", name="Einstellungen").wait_for()
+    chosen = page.get_by_label("Deutsch")
+    accent = page.locator("#page-settings-button").evaluate(
+        "e => getComputedStyle(e).getPropertyValue('--fill').trim()"
+    )
+    assert chosen.evaluate(RGB) == accent
+    page.locator("#nearest input[type=number]").fill("99")
+    playwright.expect(page.locator("#nearest input[type=number]")).to_have_value("10")
     page.locator("#nearest input[type=number]").fill("2")
     page.locator("#nearest input[type=number]").press("Tab")
     page.click("#page-ask-button")
@@ -265,6 +278,10 @@ def test_test_questions_are_asked_and_a_failure_opens(
     visit = Visit(browser, address)
     page = visit.page
     page.click("#page-evaluate-button")
+    page.get_by_role("heading", name="Evaluate").wait_for()
+    sample = tmp_path / "sample.jsonl"
+    sample.write_text(page.inner_text(".sample"), "utf-8")
+    assert [question.answerable for question in read_questions(sample).questions] == [True, False]
     page.set_input_files(".leaf input[type=file]", questions)
     page.locator("#trial .report").wait_for(timeout=PATIENCE_MS)
     report = page.frame_locator("#trial .report").locator("h1")

@@ -127,6 +127,7 @@ class _Page:
 
     def _settings(self, blank: Visit) -> None:
         with gr.Column(elem_classes="leaf"):
+            self.chosen = _html(self._chosen(blank))
             self.language = gr.Radio(
                 [(name, code) for code, name in LANGUAGES.items()],
                 label=self.i18n("language"),
@@ -138,8 +139,9 @@ class _Page:
             has_model = self.house.start.llm is not None
             self.model = self._checkbox("model on", True, visible=has_model)
             self.translate = self._checkbox("translate", False, visible=has_model)
-            self.nearest = gr.Slider(
-                1, 10, render.NEAREST, step=1, label=self.i18n("nearest set"), elem_id="nearest"
+            # Its bounds are ours to keep: Gradio's own words would be in English.
+            self.nearest = gr.Number(
+                render.NEAREST, precision=0, label=self.i18n("nearest set"), elem_id="nearest"
             )
             self.labelled.append((self.nearest, {"label": "nearest set"}))
             self.state = _html(self._state(blank), elem_id="state")
@@ -227,9 +229,10 @@ class _Page:
             self.translate,
             self.nearest,
         ]
-        drawn = [self.head, self.talk, self.listed, self.how, self.state, self.visit]
+        drawn = [self.head, self.talk, self.listed, self.how, self.chosen, self.state, self.visit]
         for setting in changed:
-            setting.input(self.on_settings, [*changed, self.visit], drawn, **at_once)
+            kept = [*drawn, self.nearest]
+            setting.input(self.on_settings, [*changed, self.visit], kept, **at_once)
         labels = [component for component, _ in self.labelled]
         self.language.input(
             self.on_language, [self.language, self.visit], [*drawn, *labels], **at_once
@@ -260,7 +263,14 @@ class _Page:
         )
 
     def _how(self, visit: Visit) -> str:
-        return f"<p>{safe(phrase('evaluate how', visit.language))}</p>"
+        title, how, sample = (
+            safe(phrase(key, visit.language))
+            for key in ("evaluate", "evaluate how", "evaluate sample")
+        )
+        return f'<h2>{title}</h2><p>{how}</p><pre class="sample">{sample}</pre>'
+
+    def _chosen(self, visit: Visit) -> str:
+        return f"<h2>{safe(phrase('settings', visit.language))}</h2>"
 
     def _state(self, visit: Visit) -> str:
         bot = self.house.bot(visit)
@@ -298,6 +308,7 @@ class _Page:
             self._talk(visit),
             self._documents(visit),
             self._how(visit),
+            self._chosen(visit),
             self._state(visit),
             visit,
         )
@@ -402,15 +413,18 @@ class _Page:
         follow_ups: bool,
         model: bool,
         translate: bool,
-        nearest: float,
+        nearest: float | None,
         visit: Visit,
         request: gr.Request,
     ) -> tuple[Any, ...]:
         _speak(visit, request)
         visit.strict, visit.follow_ups = bool(strict), bool(follow_ups)
         visit.model, visit.translate = bool(model), bool(translate)
-        visit.nearest = min(max(int(nearest), 1), 10)
-        return self._drawn(visit)
+        held: Any = gr.skip()
+        if nearest is not None:  # the field may be empty for a while
+            visit.nearest = min(max(int(nearest), 1), render.MOST_NEAREST)
+            held = gr.skip() if visit.nearest == nearest else visit.nearest
+        return (*self._drawn(visit), held)
 
     def on_language(self, language: str, visit: Visit, request: gr.Request) -> tuple[Any, ...]:
         _speak(visit, request)

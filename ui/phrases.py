@@ -208,12 +208,18 @@ _PHRASES: dict[str, tuple[str, str]] = {
     # Evaluate
     "evaluate": ("Evaluate", "Prüfen"),
     "evaluate how": (
-        "How good are the answers about your documents? Upload test questions: JSON Lines, one "
-        '{"id", "question", "answers", "answerable"} a line, or SQuAD JSON, whose texts are then '
-        "the documents. The file of verdicts is one, too.",
-        "Wie gut sind die Antworten über Ihre Dokumente? Laden Sie Testfragen hoch: JSON Lines, je "
-        'Zeile {"id", "question", "answers", "answerable"}, oder SQuAD-JSON, dessen Texte dann die '
-        "Dokumente sind. Die Datei der Urteile ist auch eine.",
+        "How good are the answers about your documents? Upload test questions: SQuAD JSON, whose "
+        "texts are then the documents, or JSON Lines, one question a line, as here. The file of "
+        "verdicts is one, too.",
+        "Wie gut sind die Antworten über Ihre Dokumente? Laden Sie Testfragen hoch: SQuAD-JSON, "
+        "dessen Texte dann die Dokumente sind, oder JSON Lines, je Zeile eine Frage, wie hier. Die "
+        "Datei der Urteile ist auch eine.",
+    ),
+    "evaluate sample": (
+        '{"id": "1", "question": "When was the bridge built?", "answers": ["1923"]}\n'
+        '{"id": "2", "question": "Who designed it?", "answerable": false}',
+        '{"id": "1", "question": "Wann wurde die Brücke gebaut?", "answers": ["1923"]}\n'
+        '{"id": "2", "question": "Wer hat sie entworfen?", "answerable": false}',
     ),
     "evaluate file": ("Choose a file of questions", "Datei mit Fragen wählen"),
     "asked so far": ("Asked so far", "Bisher gefragt"),
@@ -261,8 +267,8 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "Es Zitate aus der anderen Sprache übersetzen lassen",
     ),
     "nearest set": (
-        "Nearest passages to show where nothing answers",
-        "Nächste Stellen, die gezeigt werden, wo nichts antwortet",
+        "Nearest passages to show where nothing answers (1 to 10)",
+        "Nächste Stellen, die gezeigt werden, wo nichts antwortet (1 bis 10)",
     ),
     "running": ("What is running where", "Was wo läuft"),
     "encoder": ("Encoder, which finds passages", "Encoder, der Stellen findet"),

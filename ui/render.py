@@ -25,6 +25,8 @@ from ui.source import marks
 
 NEAREST = 3
 """So many of the nearest passages are shown when nothing answers."""
+MOST_NEAREST = 10
+"""A visitor may ask for so many at most."""
 EXCERPT = 240
 """So many characters of each."""
 LISTED = 200
