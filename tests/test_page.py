@@ -511,3 +511,24 @@ def test_the_pane_says_which_citation_is_active_and_where_it_stands(
     playwright.expect(told).to_contain_text(f"Citation [{active}]")
     assert visit.faults == []
     visit.page.context.close()
+
+
+def test_no_text_is_shown_before_its_language_is_known(browser: Any, address: str) -> None:
+    context = browser.new_context(locale="de-DE")
+    held: list[Any] = []
+    asking = re.compile("/gradio_api/(run|queue/join)")
+    context.route(asking, held.append)
+    visit = Visit(browser, address, context=context)
+    page = visit.page
+    page.get_by_role("tab", name="Fragen", exact=True).wait_for()
+    playwright.expect(page.locator("#masthead h1")).to_be_hidden()
+    playwright.expect(page.locator("#talk .talk")).to_be_hidden()
+    playwright.expect(page.locator("#source header")).to_be_hidden()
+    context.unroute(asking)
+    for route in held:
+        route.continue_()
+    playwright.expect(page.locator("#talk")).to_contain_text("Stellen Sie eine Frage")
+    playwright.expect(page.locator("#masthead h1")).to_be_visible()
+    playwright.expect(page.locator("#source header")).to_be_visible()
+    assert visit.faults == []
+    context.close()

@@ -44,9 +44,7 @@ _DRAWN = "watch('value', () => document.dispatchEvent(new Event('beleg:source'))
 _LISTED = "watch('value', () => document.dispatchEvent(new Event('beleg:documents')));"
 # The page's language is that of its head.
 _HEAD = """
-const speak = () => { document.documentElement.lang = element.firstElementChild.lang; };
-watch('value', speak);
-speak();
+watch('value', () => { document.documentElement.lang = element.firstElementChild.lang; });
 """
 
 
@@ -78,7 +76,8 @@ class _Page:
     # ---- What is where ---------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        blank = Visit(language="en")
+        # Its language is not known until the browser asks: till then its texts are not shown.
+        blank = Visit()
         self.visit = gr.State(Visit())
         self.head = _html(self._head(blank), js=_HEAD, elem_id="masthead")
         _html('<span class="hidden" id="live" aria-live="polite"><span></span></span>')

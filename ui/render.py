@@ -171,7 +171,10 @@ def conversation(
         else _empty(examples, language)
     )
     name = safe(phrase("conversation", language))
-    return f'<div class="talk" tabindex="0" role="region" aria-label="{name}">{body}</div>'
+    return (
+        f'<div class="talk" lang="{safe(language)}" tabindex="0" role="region"'
+        f' aria-label="{name}">{body}</div>'
+    )
 
 
 def masthead(llm: LanguageModel | None, language: str) -> str:

@@ -73,7 +73,7 @@ def pane(
     """
     if document is None:
         nothing = safe(phrase("nothing open", language))
-        return f'<div class="source"><p class="soft">{nothing}</p></div>'
+        return f'<div class="source" lang="{safe(language)}"><p class="soft">{nothing}</p></div>'
     own = [mark for mark in marked if mark.document == document]
     shown = next((mark for mark in own if mark.label == active), own[0] if own else None)
     starts = _parts(document.text)
@@ -85,8 +85,8 @@ def pane(
         _block(document, *block, own, language) for block in _blocks(document, start, end)
     )
     attributes = (
-        f'data-key="{safe(key)}" data-document="{document.id}" data-active="{safe(active)}"'
-        f' data-part="{part}"'
+        f'lang="{safe(language)}" data-key="{safe(key)}" data-document="{document.id}"'
+        f' data-active="{safe(active)}" data-part="{part}"'
     )
     steps = _parts_bar(part, len(starts), language)
     return (

@@ -143,7 +143,7 @@ def shown(held: Trial, language: str) -> str:
     stopped = f"<p>{said('interrupted')}</p>" if report.interrupted else ""
     return (
         f'<div class="trial"><p role="status">{safe(count)}</p>{stopped}'
-        f'<h2>{said("report")}</h2>'
+        f"<h2>{said('report')}</h2>"
         f'<iframe class="report" sandbox="" title="{said("report")}" srcdoc="{escape(whole)}">'
         f"</iframe><h2>{said('lost questions')}</h2><ul>{''.join(items)}</ul></div>"
     )
