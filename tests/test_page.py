@@ -286,9 +286,15 @@ def test_test_questions_are_asked_and_a_failure_opens(
     page.locator("#trial .report").wait_for(timeout=PATIENCE_MS)
     report = page.frame_locator("#trial .report").locator("h1")
     playwright.expect(report).to_contain_text("How good")
-    page.locator("#trial a.open").last.click()
+    failure = page.locator("#trial li", has_text="World Cup")
+    failure.locator("a.open").click()
     page.locator("#source mark.now").first.wait_for()
     assert "14. April 2021" in page.locator("#source mark.near").all_inner_texts()[0]
+    above = page.locator("#source .tried")
+    playwright.expect(above).to_contain_text("Who won the 2014 World Cup final?")
+    playwright.expect(above).to_contain_text("right would be: 14. April 2021")
+    above.get_by_role("button", name="Back to the evaluation").click()
+    playwright.expect(failure.locator("a.open")).to_be_focused()
     assert visit.faults == []
     page.context.close()
 

@@ -268,6 +268,29 @@ def test_test_questions_are_asked_and_failures_open(house: House, tmp_path: Path
     assert "<b>" not in shown(trial, "en")
 
 
+def test_what_would_be_right_is_marked_where_it_stands(house: House, tmp_path: Path) -> None:
+    text = "Im Jahr 2014 gab es 14 Boote. Am 14. Mai sank eines."
+    third = text.rindex("14")
+    asked = {"id": "1", "question": "Wer hat <b>Thule</b> entdeckt?", "answers": ["14"]}
+    by_words = tmp_path / "q.jsonl"
+    by_words.write_text(json.dumps(asked), "utf-8")
+    spanned = asked | {"answers": [{"text": "14", "answer_start": third}]}
+    paragraphs = [{"context": text, "qas": [spanned]}]
+    by_place = tmp_path / "q.json"
+    by_place.write_text(json.dumps({"data": [{"title": "T", "paragraphs": paragraphs}]}), "utf-8")
+    visit = Visit(language="en")
+    last(house.add(visit, reading(Document(text, "boote.txt", "B", "de"))))
+    house.remove(visit, START.source)
+    for file, start in ((by_words, text.index("14 Boote")), (by_place, third)):
+        *_, trial = house.evaluate(visit, str(file))
+        assert len(trial.lost) == 1
+        assert visit.marks("e0")[-1].start == start
+        told = trial.told("e0", "en")
+        assert "Wer hat &lt;b&gt;Thule&lt;/b&gt; entdeckt?" in told
+        assert "right would be: " in told
+        assert trial.told("t1", "en") == trial.told("e1", "en") == ""
+
+
 def test_a_stopped_evaluation_reports_what_is_done(house: House, tmp_path: Path) -> None:
     file = tmp_path / "q.jsonl"
     rows = [{"id": str(n), "question": f"Wo ist {n}?", "answerable": False} for n in range(500)]

@@ -291,9 +291,15 @@ class _Page:
         mark = next((mark for mark in marked if mark.label == label), None)
         mark = mark or (marked[0] if marked else None)
         if mark is not None:
-            return source.pane(mark.document, marked, visit.language, key=key, active=mark.label)
+            return self._pane(mark.document, visit, key, active=mark.label)
         documents = self.house.documents(visit)
         return source.pane(documents[0] if len(documents) else None, (), visit.language)
+
+    def _pane(self, document: Document, visit: Visit, key: str, **where: Any) -> str:
+        """A document with the marks of a turn, or of a test question, which stands above it."""
+        marked = visit.marks(key)
+        above = visit.trial.told(key, visit.language) if visit.trial else ""
+        return source.pane(document, marked, visit.language, key=key, above=above, **where)
 
     # ---- What happens ----------------------------------------------------------------------
 
@@ -341,8 +347,7 @@ class _Page:
         if document is None:
             return gr.skip()
         part = int(said["part"]) if said["part"].isdecimal() else 0
-        marked = visit.marks(said["key"])
-        return source.pane(document, marked, visit.language, key=said["key"], part=part)
+        return self._pane(document, visit, said["key"], part=part)
 
     def on_rate(self, visit: Visit, request: gr.Request, event: gr.EventData) -> Any:
         _speak(visit, request)

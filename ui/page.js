@@ -137,6 +137,9 @@ document.addEventListener('click', (event) => {
     show(shown.dataset.key, button.dataset.mark, true);
   } else if ((button = on('#source .parts button'))) {
     trigger('open_source', {key: shown.dataset.key, document: shown.dataset.document, part: button.dataset.part});
+  } else if (on('#source .back')) {
+    find('#page-evaluate-button')?.click();
+    setTimeout(close); // once that page is there
   } else if (on('#source .close')) {
     close();
   } else if ((button = on('#talk .example'))) {

@@ -228,6 +228,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "mehr als {} Fragen: beleg eval stellt beliebig viele",
     ),
     "open": ("Open in the source", "In der Quelle öffnen"),
+    "back": ("Back to the evaluation", "Zurück zur Prüfung"),
     "answered": ("answered", "geantwortet"),
     "would be right": ("right would be", "richtig wäre"),
     "lost of": ("{} of {} questions were lost.", "{} von {} Fragen gingen verloren."),

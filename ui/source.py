@@ -65,11 +65,12 @@ def pane(
     key: str = "",
     active: str = "",
     part: int | None = None,
+    above: str = "",
 ) -> str:
     """The whole document, or of a long one the part with the ``active`` mark.
 
     ``key`` says which answer the marks belong to; ``marked`` may hold those of other
-    documents too: they are listed.
+    documents too: they are listed. ``above`` is HTML to stand over it.
     """
     if document is None:
         nothing = safe(phrase("nothing open", language))
@@ -90,7 +91,7 @@ def pane(
     )
     steps = _parts_bar(part, len(starts), language)
     return (
-        f'<div class="source" {attributes}>{_head(document, marked, own, language)}{steps}'
+        f'<div class="source" {attributes}>{above}{_head(document, marked, own, language)}{steps}'
         f'<article class="page-text" tabindex="0" dir="auto" lang="{safe(document.language)}"'
         f' aria-label="{safe(document.title)}">{body}</article></div>'
     )
