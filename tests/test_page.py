@@ -19,6 +19,7 @@ from tests.conftest import ROOT, command, environment
 from tests.llm_server import Reply, serving
 from tests.test_app import ENGLISH, PATIENCE_MS, RECIPE, Visit
 from tests.test_llm import as_json, number
+from ui.guard import UPLOAD
 
 playwright = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", exc_type=ImportError)
@@ -536,5 +537,43 @@ def test_no_text_is_shown_before_its_language_is_known(browser: Any, address: st
     playwright.expect(page.locator("#talk")).to_contain_text("Stellen Sie eine Frage")
     playwright.expect(page.locator("#masthead h1")).to_be_visible()
     playwright.expect(page.locator("#source header")).to_be_visible()
+    assert visit.faults == []
+    context.close()
+
+
+def test_what_is_no_document_or_too_large_is_refused_in_the_pages_language(
+    browser: Any, address: str
+) -> None:
+    context = browser.new_context(locale="de-DE")
+    visit = Visit(browser, address, context=context)
+    page = visit.page
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if "/upload" in request.url else 0)
+    playwright.expect(page.locator("html")).to_have_attribute("lang", "de")
+    page.evaluate(
+        """([text, bytes]) => {
+          const data = new DataTransfer();
+          data.items.add(new File(['x'], '<i>{}bild.png', {type: 'image/png'}));
+          data.items.add(new File([new Uint8Array(bytes).fill(97)], 'gross.txt'));
+          const drop = () => document.body.dispatchEvent(
+            new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: data}));
+          drop();
+          window.again = () => { data.items.add(new File([text], 'rezept.txt')); drop(); };
+        }""",
+        [RECIPE, UPLOAD + 1],
+    )
+    refused = page.get_by_role("alert")
+    lines = refused.locator("p").all_inner_texts()
+    assert lines[0].startswith("<i>{}bild.png ist keine Datei, die hier gelesen werden kann; ")
+    assert ".pdf" in lines[0]
+    assert lines[1:] == ["gross.txt ist größer als 50 MB."]
+    assert sent == []
+    page.evaluate("again()")
+    visit.added("rezept.txt")
+    assert len(sent) > 0
+    playwright.expect(refused).to_have_count(1)
+    refused.get_by_role("button", name="Schließen").click()
+    playwright.expect(refused).to_have_count(0)
+    assert page.locator(".toast-body").count() == 0
     assert visit.faults == []
     context.close()

@@ -242,6 +242,55 @@ new ResizeObserver(fit).observe(find('#masthead') ?? document.body);
 addEventListener('resize', fit);
 requestAnimationFrame(fit);
 
+// What is no document, or too large for one, is refused before it is sent; the others go on.
+const filled = (text, ...values) => text.split('{}').reduce((done, part, n) => done + values[n - 1] + part);
+let passing = false;
+
+function refuse(problems, close) {
+  find('.refused')?.remove();
+  if (!problems.length) return;
+  const box = document.createElement('div');
+  box.className = 'refused';
+  box.setAttribute('role', 'alert');
+  for (const problem of problems) {
+    const line = document.createElement('p');
+    line.textContent = problem;
+    box.append(line);
+  }
+  const button = document.createElement('button');
+  button.textContent = '×';
+  button.setAttribute('aria-label', close);
+  button.addEventListener('click', () => box.remove());
+  box.append(button);
+  page.append(box);
+}
+
+document.addEventListener('change', (event) => {
+  const input = event.target;
+  if (passing || !input.matches('input[type=file]') || !input.files.length) return;
+  const {bytes, large, kind, close} = find('#upload-limits').dataset;
+  const kinds = input.accept.split(',').map((name) => name.trim());
+  const good = new DataTransfer();
+  const problems = [];
+  for (const file of input.files) {
+    if (!kinds.some((name) => file.name.toLowerCase().endsWith(name)))
+      problems.push(filled(kind, file.name, kinds.join(', ')));
+    else if (file.size > bytes) problems.push(filled(large, file.name));
+    else good.items.add(file);
+  }
+  refuse(problems, close);
+  if (!problems.length) return;
+  event.stopImmediatePropagation();
+  if (!good.files.length) {
+    input.value = '';
+    return;
+  }
+  input.files = good.files;
+  passing = true;
+  input.dispatchEvent(new Event('change', {bubbles: true}));
+  passing = false;
+}, true);
+
 // Files dropped anywhere go where the button puts them.
 let depth = 0;
 const files = (event) => event.dataTransfer?.types?.includes('Files');

@@ -171,6 +171,12 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "later": ("Later part", "Nächster Teil"),
     "nothing open": ("No document is open.", "Es ist kein Dokument geöffnet."),
     # Documents
+    "wrong kind": (
+        "{} is no file that can be read here; possible are {}.",
+        "{} ist keine Datei, die hier gelesen werden kann; möglich sind {}.",
+    ),
+    "too large file": ("{} is larger than {} MB.", "{} ist größer als {} MB."),
+    "dismiss": ("Close", "Schließen"),
     "reading": ("Reading", "Wird gelesen:"),
     "added": ("Added", "Hinzugefügt:"),
     "removed": ("Removed", "Entfernt:"),

@@ -19,6 +19,7 @@ from index.types import Document
 from rag.answer import Answer, Citation
 from rag.check import SUPPORT, Claim
 from rag.llm import LanguageModel
+from ui.guard import UPLOAD
 from ui.markup import safe, table
 from ui.phrases import count, decimal, known, percent, phrase
 from ui.source import marks
@@ -183,11 +184,18 @@ def masthead(llm: LanguageModel | None, language: str) -> str:
         place = safe(phrase("local", language))
     else:
         place = safe(phrase("model", language)).format(f"<b>{safe(llm.name)}</b>")
+    refused = phrase("too large file", language).format("{}", UPLOAD // 1_000_000)
+    limits = (
+        f'<span hidden id="upload-limits" data-bytes="{UPLOAD}" data-large="{safe(refused)}"'
+        f' data-kind="{safe(phrase("wrong kind", language))}"'
+        f' data-close="{safe(phrase("dismiss", language))}"></span>'
+    )
     return (
         f'<div class="masthead" lang="{safe(language)}"><h1>Beleg</h1>'
         f'<p class="tagline">{safe(phrase("tagline", language))}</p>'
         f'<p class="where">{place}</p>'
-        f'<span hidden id="drop-text">{safe(phrase("drop here", language))}</span></div>'
+        f'<span hidden id="drop-text">{safe(phrase("drop here", language))}</span>'
+        f"{limits}</div>"
     )
 
 

@@ -160,7 +160,7 @@ def shown(held: Trial, language: str) -> str:
             f'<li data-key="e{number}"><b dir="auto">{safe(row.question)}</b> '
             f'<span class="label">{safe(known("lost", row.stage or "", language))}</span> {link}'
             f'<dl><dt>{said("answered")}</dt><dd dir="auto">{safe(row.answer or row.error)}</dd>'
-            f'<dt>{said("would be right")}{sign}</dt>'
+            f"<dt>{said('would be right')}{sign}</dt>"
             f'<dd dir="auto">{safe(_right(row, language))}</dd></dl></li>'
         )
     count = phrase("lost of", language).format(len(lost), len(report.rows))
