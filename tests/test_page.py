@@ -548,7 +548,7 @@ def test_what_is_no_document_or_too_large_is_refused_in_the_pages_language(
     visit = Visit(browser, address, context=context)
     page = visit.page
     sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.url) if "/upload" in request.url else 0)
+    page.on("request", lambda request: sent.append(request.url))
     playwright.expect(page.locator("html")).to_have_attribute("lang", "de")
     page.evaluate(
         """([text, bytes]) => {
@@ -567,10 +567,9 @@ def test_what_is_no_document_or_too_large_is_refused_in_the_pages_language(
     assert lines[0].startswith("<i>{}bild.png ist keine Datei, die hier gelesen werden kann; ")
     assert ".pdf" in lines[0]
     assert lines[1:] == ["gross.txt ist größer als 50 MB."]
-    assert sent == []
     page.evaluate("again()")
     visit.added("rezept.txt")
-    assert len(sent) > 0
+    assert len([url for url in sent if "/upload?" in url]) == 1
     playwright.expect(refused).to_have_count(1)
     refused.get_by_role("button", name="Schließen").click()
     playwright.expect(refused).to_have_count(0)
