@@ -308,6 +308,33 @@ def test_of_several_documents_the_pane_lists_what_is_cited_from_each() -> None:
     assert shown.marks == ["Two.", "Three."]
 
 
+def test_a_refusal_is_copied_with_its_passages() -> None:
+    document = Document("One is here. Two is there.", "n.txt", "Numbers")
+    hits = tuple(Hit(Passage(document, i, j), 0.1) for i, j in ((0, 12), (13, 26)))
+    turn = Turn("Three?", answer=_answer("Not said.", answered=False, passages=hits))
+    text = render.markdown(turn, 2)
+    assert "[a] Numbers (n.txt, characters 0–12) “One is here.”" in text
+    assert "[b] Numbers (n.txt, characters 13–26) “Two is there.”" in text
+    assert "Two" not in render.markdown(turn, 1)
+    assert "Copy with passages" in _shown(turn).text
+
+
+def test_while_files_are_read_it_is_said_what_became_of_each() -> None:
+    document = Document("One.", "one.txt", "One")
+    found = render.Adding((document,), ("two.pdf is damaged",), "three.txt", 3, 4)
+    shown = _Elements(render.adding(found, "en"))
+    assert "Added one.txt" in shown.text
+    assert "two.pdf is damaged" in shown.text
+    assert "Reading three.txt (3 of 4) …" in shown.text
+
+
+def test_the_page_of_documents_names_the_button_that_it_has() -> None:
+    for language in ("en", "de"):
+        said = render.documents([], set(), language)
+        assert phrase("add file", language) not in said
+        assert phrase("drop here too", language) in _Elements(said).text
+
+
 @pytest.mark.parametrize(
     "hostile", [*HOSTILE, "1. list", "- [ ] task", "# h", "a\n\n    code", "~~~"]
 )

@@ -74,6 +74,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "In Beleg ist etwas schiefgegangen ({}). Bitte versuchen Sie es noch einmal.",
     ),
     "copy": ("Copy with citations", "Mit Belegen kopieren"),
+    "copy near": ("Copy with passages", "Mit Stellen kopieren"),
     "copied": ("Copied", "Kopiert"),
     "answer": ("Answer", "Antwort"),
     "right": ("Right", "Richtig"),
@@ -152,6 +153,10 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "To ask about your own, drop files anywhere on this page, or choose them with “+ File”.",
         "Für eigene Dokumente ziehen Sie Dateien irgendwo auf diese Seite oder wählen sie mit "
         "„+ Datei“.",
+    ),
+    "drop here too": (
+        "Drop files anywhere on this page, or choose them below.",
+        "Ziehen Sie Dateien irgendwo auf diese Seite oder wählen Sie sie unten.",
     ),
     "drop here": ("Drop to add to the documents", "Loslassen, um hinzuzufügen"),
     "examples": ("For example", "Zum Beispiel"),

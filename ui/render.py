@@ -231,22 +231,21 @@ def documents(
     return (
         f'<h2 tabindex="-1">{said("documents")}</h2><p class="soft">{where_kept}</p>'
         f'<ul class="documents">{"".join(items)}</ul>{rest}'
-        f'<p class="soft">{said("drop")} {said("limits")}</p>'
+        f'<p class="soft">{said("drop here too")} {said("limits")}</p>'
     )
 
 
 def adding(found: Adding, language: str) -> str:
     """How far documents have been added, and what went wrong."""
-    done = ""
-    if found.reading:
-        done = f"{phrase('reading', language)} {found.reading} …"
-        if found.total > 1:
-            of = phrase("of", language).format(found.number, found.total)
-            done = f"{phrase('reading', language)} {found.reading} ({of}) …"
-    elif found.added:
+    added = reading = ""
+    if found.added:
         names = ", ".join(document.source for document in found.added)
-        done = f"{phrase('added', language)} {names}"
-    return status(done, found.problems)
+        added = f"{phrase('added', language)} {names}"
+    if found.reading:
+        of = phrase("of", language).format(found.number, found.total)
+        place = f" ({of})" if found.total > 1 else ""
+        reading = f"{phrase('reading', language)} {found.reading}{place} …"
+    return status(added, found.problems, reading)
 
 
 def state(
@@ -298,15 +297,16 @@ def described(document: Document, *, text: bool = False) -> dict[str, Any]:
     return held | ({"text": document.text} if text else {})
 
 
-def status(done: str, problems: Iterable[str] = ()) -> str:
-    """A line on what was done and one for each problem, or nothing."""
-    lines = [f"<p>{safe(done)}</p>"] if done else []
+def status(done: str, problems: Iterable[str] = (), doing: str = "") -> str:
+    """A line on what was done, one on what is being done, and one for each problem."""
+    lines = [f"<p>{safe(line)}</p>" for line in (done, doing) if line]
     lines += [f'<p class="error">{safe(problem)}</p>' for problem in problems]
     return f'<div class="status" role="status">{"".join(lines)}</div>'
 
 
-def markdown(turn: Turn) -> str:
-    """A question and its answer with numbered sources, to be pasted where Markdown is read.
+def markdown(turn: Turn, nearest: int = NEAREST) -> str:
+    """A question and its answer with numbered sources, or of a refusal the ``nearest`` passages,
+    to be pasted where Markdown is read.
 
     Nothing of a document becomes a link, an image or markup there either.
     """
@@ -317,12 +317,15 @@ def markdown(turn: Turn) -> str:
         _unmarked(piece) if marker is None else f"[{marker}]" for piece, marker in _pieces(answer)
     )
     lines = [f"**{_unmarked(turn.question)}**", text]
-    for citation in answer.citations:
-        place = where(citation.document, citation.start, citation.end, answer.language)
-        left, right = _QUOTES.get(answer.language, _QUOTES["en"])
+    left, right = _QUOTES.get(answer.language, _QUOTES["en"])
+    for mark in marks(answer, nearest):
+        place = where(mark.document, mark.start, mark.end, answer.language)
+        quote = mark.document.text[mark.start : mark.end]
+        if mark.near:
+            _, quote = _excerpt(mark.document, mark.start, mark.end)
         lines.append(
-            f"[{citation.marker}] {_unmarked(citation.title)} ({_unmarked(place)}) "
-            f"{left}{_unmarked(citation.quote)}{right}"
+            f"[{mark.label}] {_unmarked(mark.document.title)} ({_unmarked(place)}) "
+            f"{left}{_unmarked(quote)}{right}"
         )
     return "\n\n".join(lines) + "\n"
 
@@ -350,7 +353,7 @@ def _turn(turn: Turn, language: str, nearest: int, rating: bool) -> str:
     done = ""
     if turn.answer is not None:
         parts += _answer(turn.answer, key, language, nearest)
-        parts.append(_actions(turn, language, rating))
+        parts.append(_actions(turn, language, nearest, rating))
         parts.append(why(turn.answer, language))
         done = f' data-done data-say="{safe(_spoken(turn.answer, language))}"'
     elif turn.error:
@@ -511,15 +514,16 @@ def _cite(citation: Citation, key: str, tip: str, language: str) -> str:
     )
 
 
-def _actions(turn: Turn, language: str, rating: bool) -> str:
+def _actions(turn: Turn, language: str, nearest: int, rating: bool) -> str:
     assert turn.answer is not None
 
     def said(key: str) -> str:
         return safe(phrase(key, language))
 
+    copy = said("copy" if turn.answer.answered else "copy near")
     parts = [
-        f'<button type="button" class="copy" data-copy="{safe(markdown(turn))}"'
-        f' data-copied="{said("copied")}">{said("copy")}</button>'
+        f'<button type="button" class="copy" data-copy="{safe(markdown(turn, nearest))}"'
+        f' data-copied="{said("copied")}">{copy}</button>'
     ]
     if turn.rated:
         parts.append(f'<span class="rated" tabindex="-1">{safe(turn.rated)}</span>')
