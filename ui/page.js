@@ -48,7 +48,7 @@ function show(key, label, focus) {
 }
 
 function open(key, label) {
-  page.classList.add('reading');
+  page.classList.add('reading', 'untipped'); // the quote would cover what is to be clicked next
   show(key, label, true);
 }
 
