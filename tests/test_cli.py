@@ -140,6 +140,8 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["chat", "--host", "192.0.2.1"], "192.0.2.1"),
         (["chat", "--host", "0.0.0.0"], "--no-auth"),
         (["chat", "--auth", "name"], "NAME:PASSWORD"),
+        (["--host", "0.0.0.0"], "--no-auth"),
+        (["--frob"], "--frob"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )

@@ -21,11 +21,13 @@ import pytest
 
 from index.store import PassageIndex
 from rag.chatbot import Chatbot
+from rag.questions import read_questions
 from tests.conftest import ROOT, command, environment
 from tests.llm_server import Reply, serving
 from tests.test_app import ENGLISH, PATIENCE_MS, RECIPE, Visit
 from tests.test_llm import as_json, number
 from tests.test_visit import START, Encoder
+from ui.guard import UPLOAD
 
 playwright = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", exc_type=ImportError)
@@ -36,6 +38,26 @@ WORDS = {
     "en-GB": ("Ask", "Documents", "Evaluate", "Settings", "Right", "Kept as"),
     "de-DE": ("Fragen", "Dokumente", "Prüfen", "Einstellungen", "Richtig", "Als"),
 }
+
+BROKEN = """elements => {
+  const broken = [];
+  for (const element of elements) {
+    const walk = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    for (let text; (text = walk.nextNode()); )
+      for (const word of text.data.matchAll(/[^\\s/–-]+/g)) {
+        const range = document.createRange();
+        range.setStart(text, word.index);
+        range.setEnd(text, word.index + word[0].length);
+        if (range.getClientRects().length > 1) broken.push(word[0]);
+      }
+  }
+  return broken;
+}"""
+"""Which words of some elements a line break goes through."""
+
+RGB = """element => '#' + getComputedStyle(element).backgroundColor.match(/\\d+/g).slice(0, 3)
+  .map(n => Number(n).toString(16).padStart(2, '0')).join('')"""
+"""The colour of an element as six digits."""
 
 
 def accessible(page: Any) -> list[str]:
@@ -269,9 +291,26 @@ def test_a_citation_shows_its_quote_and_copies(browser: Any, address: str) -> No
     marker.hover()
     playwright.expect(tip).to_be_visible()
     assert "Antonow" in tip.inner_text()
+    playwright.expect(tip).to_be_in_viewport(ratio=1)
     visit.page.keyboard.press("Escape")
     playwright.expect(tip).to_be_hidden()
-    visit.page.get_by_role("button", name="Copy with citations").click()
+    # A number at the bottom edge shows its quote above.
+    visit.ask("Who won the 2014 World Cup final?")
+    visit.answered(2)
+    visit.page.set_viewport_size({"width": 1400, "height": 500})
+    low = visit.page.locator(".turn:nth-child(1) .marker").last
+    low.evaluate("low => low.closest('.talk').scrollTop = 0")
+    beyond = low.evaluate(
+        "low => low.closest('.talk').getBoundingClientRect().bottom"
+        " - low.getBoundingClientRect().bottom"
+    )
+    visit.page.set_viewport_size({"width": 1400, "height": int(500 - beyond + 15)})
+    low.evaluate("low => low.closest('.talk').scrollTop = 0")
+    low.hover()
+    quote = visit.page.locator(".turn:nth-child(1) .tip").last
+    playwright.expect(quote).to_be_in_viewport(ratio=1)
+    visit.page.set_viewport_size({"width": 1400, "height": 900})
+    visit.page.get_by_role("button", name="Copy with citations").first.click()
     visit.page.get_by_role("button", name="Copied").wait_for()
     copied = visit.page.evaluate("navigator.clipboard.readText()")
     assert re.search(r"Antonow zu Konsultationen aus Washington zurück\..*?\[1\]", copied)
@@ -319,6 +358,7 @@ def test_all_of_it_by_keyboard(browser: Any, address: str) -> None:
     assert page.evaluate(f"{focused}.textContent") == "Really remove?"
     page.keyboard.press("Enter")
     playwright.expect(page.locator("#documents li")).to_have_count(0)
+    page.wait_for_function(f"{focused}.matches('#documents h2')")
     assert visit.faults == []
     page.context.close()
 
@@ -338,6 +378,14 @@ def test_text_is_pasted_and_settings_change_the_page(browser: Any, address: str)
     page.get_by_label("Deutsch").check()
     page.get_by_role("tab", name="Fragen", exact=True).wait_for()
     page.wait_for_function("document.documentElement.lang === 'de'")
+    page.get_by_role("heading", name="Einstellungen").wait_for()
+    chosen = page.get_by_label("Deutsch")
+    accent = page.locator("#page-settings-button").evaluate(
+        "e => getComputedStyle(e).getPropertyValue('--fill').trim()"
+    )
+    assert chosen.evaluate(RGB) == accent
+    page.locator("#nearest input[type=number]").fill("99")
+    playwright.expect(page.locator("#nearest input[type=number]")).to_have_value("10")
     page.locator("#nearest input[type=number]").fill("2")
     page.locator("#nearest input[type=number]").press("Tab")
     page.click("#page-ask-button")
@@ -361,13 +409,23 @@ def test_test_questions_are_asked_and_a_failure_opens(
     visit = Visit(browser, address)
     page = visit.page
     page.click("#page-evaluate-button")
+    page.get_by_role("heading", name="Evaluate").wait_for()
+    sample = tmp_path / "sample.jsonl"
+    sample.write_text(page.inner_text(".sample"), "utf-8")
+    assert [question.answerable for question in read_questions(sample).questions] == [True, False]
     page.set_input_files(".leaf input[type=file]", questions)
     page.locator("#trial .report").wait_for(timeout=PATIENCE_MS)
     report = page.frame_locator("#trial .report").locator("h1")
     playwright.expect(report).to_contain_text("How good")
-    page.locator("#trial a.open").last.click()
+    failure = page.locator("#trial li", has_text="World Cup")
+    failure.locator("a.open").click()
     page.locator("#source mark.now").first.wait_for()
     assert "14. April 2021" in page.locator("#source mark.near").all_inner_texts()[0]
+    above = page.locator("#source .tried")
+    playwright.expect(above).to_contain_text("Who won the 2014 World Cup final?")
+    playwright.expect(above).to_contain_text("right would be: 14. April 2021")
+    above.get_by_role("button", name="Back to the evaluation").click()
+    playwright.expect(failure.locator("a.open")).to_be_focused()
     assert visit.faults == []
     page.context.close()
 
@@ -495,5 +553,156 @@ def test_a_language_models_sentences_are_marked_translated_and_dropped(
     playwright.expect(page.locator("#masthead")).to_contain_text("nothing leaves this computer")
     visit.ask(ENGLISH)
     assert "Moskau rief daraufhin" in visit.answered(3)
+    assert visit.faults == []
+    context.close()
+
+
+def test_on_a_phone_a_citation_leads_to_its_sentence_far_down(browser: Any, address: str) -> None:
+    context = browser.new_context(locale="de-DE", viewport={"width": 400, "height": 850})
+    visit = Visit(browser, address, context=context)
+    visit.ask("When do the last American soldiers leave Afghanistan?")
+    visit.answered()
+    visit.page.locator(".turn .marker").first.click()
+    mark = visit.page.locator("#source mark.now").first
+    playwright.expect(mark).to_be_in_viewport()
+    text = visit.page.locator(".page-text")
+    assert text.evaluate("text => text.scrollTop > 2 * text.clientHeight")  # it was far down
+    visit.page.keyboard.press("Escape")
+    visit.page.locator(".why summary").click()
+    cells = visit.page.locator(".why :is(th[scope=col], td)")
+    assert cells.count() > 10
+    assert cells.evaluate_all(BROKEN) == []
+    assert visit.faults == []
+    context.close()
+
+
+def test_a_later_answer_is_in_view(browser: Any, address: str) -> None:
+    context = browser.new_context(locale="en-GB", viewport={"width": 1400, "height": 600})
+    visit = Visit(browser, address, context=context)
+    visit.ask("Who won the 2014 World Cup final?")  # what is refused fills the pane
+    visit.answered()
+    visit.ask(ENGLISH)
+    visit.answered(2)
+    playwright.expect(visit.page.locator(".turn:nth-child(2) .question")).to_be_in_viewport()
+    playwright.expect(visit.page.locator(".turn:nth-child(2) .actions")).to_be_in_viewport()
+    assert visit.faults == []
+    context.close()
+
+
+def test_what_was_opened_and_focused_stays_when_the_page_is_drawn_anew(
+    browser: Any, address: str
+) -> None:
+    visit = Visit(browser, address)
+    page = visit.page
+    for turn in (1, 2):
+        visit.ask(ENGLISH)
+        visit.answered(turn)
+        page.locator(f".turn:nth-child({turn}) .why summary").click()
+        page.locator(f".turn:nth-child({turn}) [data-rate=wrong]").click()
+        page.locator(f".turn:nth-child({turn}) .mend input").fill("words of no document")
+    playwright.expect(page.locator(".why[open]")).to_have_count(2)
+    playwright.expect(page.locator(".mend:visible")).to_have_count(2)
+    playwright.expect(page.locator("[data-rate=wrong][aria-expanded=true]")).to_have_count(2)
+    page.locator(".turn:nth-child(1) [data-rate=words]").press("Enter")
+    page.locator(".turn:nth-child(1) .mend .error").wait_for()
+    page.wait_for_function("document.activeElement.matches('.turn:nth-child(1) .mend input')")
+    page.locator(".turn:nth-child(2) [data-rate=right]").press("Enter")
+    page.wait_for_function("document.activeElement.matches('.turn:nth-child(2) .rated')")
+    assert page.input_value(".turn:nth-child(1) .mend input") == "words of no document"
+    page.locator(".turn:nth-child(2) .why summary").press("Enter")
+    page.locator(".turn:nth-child(1) [data-rate=wrong]").press("Enter")
+    visit.ask(ENGLISH)
+    visit.answered(3)
+    playwright.expect(page.locator(".why[open]")).to_have_count(1)
+    playwright.expect(page.locator(".mend:visible")).to_have_count(0)
+    assert visit.faults == []
+    page.context.close()
+
+
+def test_the_pane_says_which_citation_is_active_and_where_it_stands(
+    browser: Any, address: str, tmp_path: Path
+) -> None:
+    text = tmp_path / "salat.txt"
+    filling = "\n\n".join(f"Absatz {n} handelt von anderem." for n in range(9))
+    late = "Die Kartoffeln für Kartoffelsalat müssen zwanzig Minuten kochen."
+    early = "Die Kartoffeln für Kartoffelsalat müssen fünfundzwanzig Minuten kochen."
+    text.write_text(f"{early}\n\n{filling}\n\n{late}\n", "utf-8")
+    visit = Visit(browser, address)
+    visit.upload(text)
+    visit.added("salat.txt")
+    visit.ask("Wie lange müssen die Kartoffeln für Kartoffelsalat kochen?")
+    visit.answered()
+    markers = visit.page.locator(".turn .text .marker")
+    assert markers.count() >= 2
+    told = visit.page.locator("#source .steps span").first
+    places = []
+    for marker in markers.all():
+        marker.click()
+        number = marker.inner_text()
+        playwright.expect(told).to_contain_text(f"Citation [{number}]")
+        playwright.expect(marker).to_have_class(re.compile(r"\bnow\b"))
+        places.append(re.findall(r"place (\d) of (\d)", told.inner_text()))
+    assert len({place for found in places for place in found}) == markers.count()
+    visit.page.click("#source [data-step='1']")
+    active = visit.page.get_attribute("#source .source", "data-active")
+    playwright.expect(told).to_contain_text(f"Citation [{active}]")
+    assert visit.faults == []
+    visit.page.context.close()
+
+
+def test_no_text_is_shown_before_its_language_is_known(browser: Any, address: str) -> None:
+    context = browser.new_context(locale="de-DE")
+    held: list[Any] = []
+    asking = re.compile("/gradio_api/(run|queue/join)")
+    context.route(asking, held.append)
+    visit = Visit(browser, address, context=context)
+    page = visit.page
+    page.get_by_role("tab", name="Fragen", exact=True).wait_for()
+    playwright.expect(page.locator("#masthead h1")).to_be_hidden()
+    playwright.expect(page.locator("#talk .talk")).to_be_hidden()
+    playwright.expect(page.locator("#source header")).to_be_hidden()
+    context.unroute(asking)
+    for route in held:
+        route.continue_()
+    playwright.expect(page.locator("#talk")).to_contain_text("Stellen Sie eine Frage")
+    playwright.expect(page.locator("#masthead h1")).to_be_visible()
+    playwright.expect(page.locator("#source header")).to_be_visible()
+    assert visit.faults == []
+    context.close()
+
+
+def test_what_is_no_document_or_too_large_is_refused_in_the_pages_language(
+    browser: Any, address: str
+) -> None:
+    context = browser.new_context(locale="de-DE")
+    visit = Visit(browser, address, context=context)
+    page = visit.page
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+    playwright.expect(page.locator("html")).to_have_attribute("lang", "de")
+    page.evaluate(
+        """([text, bytes]) => {
+          const data = new DataTransfer();
+          data.items.add(new File(['x'], '<i>{}bild.png', {type: 'image/png'}));
+          data.items.add(new File([new Uint8Array(bytes).fill(97)], 'gross.txt'));
+          const drop = () => document.body.dispatchEvent(
+            new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: data}));
+          drop();
+          window.again = () => { data.items.add(new File([text], 'rezept.txt')); drop(); };
+        }""",
+        [RECIPE, UPLOAD + 1],
+    )
+    refused = page.get_by_role("alert")
+    lines = refused.locator("p").all_inner_texts()
+    assert lines[0].startswith("<i>{}bild.png ist keine Datei, die hier gelesen werden kann; ")
+    assert ".pdf" in lines[0]
+    assert lines[1:] == ["gross.txt ist größer als 50 MB."]
+    page.evaluate("again()")
+    visit.added("rezept.txt")
+    assert len([url for url in sent if "/upload?" in url]) == 1
+    playwright.expect(refused).to_have_count(1)
+    refused.get_by_role("button", name="Schließen").click()
+    playwright.expect(refused).to_have_count(0)
+    assert page.locator(".toast-body").count() == 0
     assert visit.faults == []
     context.close()

@@ -17,8 +17,10 @@ from index.text import canonical
 from index.types import Document, Hit, Passage, Span
 from rag.answer import Answer, Citation
 from rag.check import KINDS, SUPPORT, Claim, Flag
+from rag.features import FEATURES
+from rag.report import STAGES
 from ui import render, source
-from ui.phrases import phrase, preferred
+from ui.phrases import known, phrase, preferred
 from ui.render import Turn
 from ui.source import marks
 
@@ -282,6 +284,20 @@ def test_a_long_document_comes_in_parts_and_opens_at_the_citation() -> None:
     assert int(parts[0] or 0) > 0
 
 
+def test_marks_are_stepped_through_as_they_stand_and_called_by_their_labels() -> None:
+    document = Document("One. Two. Three.", "n.txt", "N")
+    marked = [
+        *marks(_answer("?", _cite(document, 1, "Three."), _cite(document, 2, "One.")), 3),
+        source.Mark(source.RIGHT, document, 5, 9, near=True),
+        source.Mark("b", document, 7, 9, near=True),
+    ]
+    shown = _Elements(source.pane(document, marked, "de", key="t1", active="1"))
+    (steps,) = (a for _, a in shown.tags if a.get("class") == "steps")
+    assert steps["data-labels"] == "2 ✓ b 1"
+    assert steps["data-names"] == "Beleg [2]|Richtige Antwort ✓|Nahe Stelle [b]|Beleg [1]"
+    assert "Stelle – von 4" in shown.text
+
+
 def test_of_several_documents_the_pane_lists_what_is_cited_from_each() -> None:
     one, two = Document("One.", "1.txt", "First"), Document("Two. Three.", "2.txt", "Second")
     cited = [_cite(one, 1, "One."), _cite(two, 2, "Two."), _cite(two, 3, "Three.")]
@@ -290,6 +306,33 @@ def test_of_several_documents_the_pane_lists_what_is_cited_from_each() -> None:
     assert [a["data-mark"] for a in listed] == ["1", "2"]
     assert [a.get("aria-current") for a in listed] == [None, "true"]
     assert shown.marks == ["Two.", "Three."]
+
+
+def test_a_refusal_is_copied_with_its_passages() -> None:
+    document = Document("One is here. Two is there.", "n.txt", "Numbers")
+    hits = tuple(Hit(Passage(document, i, j), 0.1) for i, j in ((0, 12), (13, 26)))
+    turn = Turn("Three?", answer=_answer("Not said.", answered=False, passages=hits))
+    text = render.markdown(turn, 2)
+    assert "[a] Numbers (n.txt, characters 0–12) “One is here.”" in text
+    assert "[b] Numbers (n.txt, characters 13–26) “Two is there.”" in text
+    assert "Two" not in render.markdown(turn, 1)
+    assert "Copy with passages" in _shown(turn).text
+
+
+def test_while_files_are_read_it_is_said_what_became_of_each() -> None:
+    document = Document("One.", "one.txt", "One")
+    found = render.Adding((document,), ("two.pdf is damaged",), "three.txt", 3, 4)
+    shown = _Elements(render.adding(found, "en"))
+    assert "Added one.txt" in shown.text
+    assert "two.pdf is damaged" in shown.text
+    assert "Reading three.txt (3 of 4) …" in shown.text
+
+
+def test_the_page_of_documents_names_the_button_that_it_has() -> None:
+    for language in ("en", "de"):
+        said = render.documents([], set(), language)
+        assert phrase("add file", language) not in said
+        assert phrase("drop here too", language) in _Elements(said).text
 
 
 @pytest.mark.parametrize(
@@ -416,6 +459,43 @@ def test_what_is_not_supported_is_marked_and_said() -> None:
 def test_every_kind_of_flag_has_its_words(language: str) -> None:
     for key in (*KINDS, "weak", "unsupported"):
         assert phrase(key, language)
+
+
+def test_all_that_is_told_of_an_answer_has_german_words() -> None:
+    for kind, names in (
+        ("because", FEATURES),
+        ("lost", STAGES),
+        ("took", ("search", "answer", "rewrite", "llm", "check")),
+        ("asked", ("model", "passages", "passages_dropped", "form", "requests", "failure")),
+    ):
+        words = [known(kind, name, "de") for name in names]
+        assert len(set(words)) == len(names)
+        assert not {*words} & ({*names} - {"reason"})
+    assert known("because", "else", "de") == "else"
+
+
+def test_why_this_passage_is_told_in_german_with_german_figures() -> None:
+    document = Document("Rome.", "n.txt", "N")
+    reasons = {"reading": 5.87, "after_previous": 1.23}
+    trace = {
+        "question": "Wo?",
+        "hits": [{"source": "n", "start": 0, "end": 5, "score": 3.924, "ranks": {"dense": 1}}],
+        "sentences": [{"source": "n", "start": 0, "end": 5, "chance": 0.5, "reasons": reasons}],
+        "confidence": 0.5,
+        "answers": True,
+        "llm": {"model": "m", "requests": 1},
+    }
+    answer = _answer("Rome. [1]", _cite(document, 1, "Rome."))
+    answer = replace(answer, trace=trace, seconds={"search": 3.924, "check": 0.5})
+    german = _Elements(render.why(answer, "de")).text
+    assert "liest sich als Antwort +5,87; mit dem Satz davor +1,23" in german
+    assert "Sekunden: Suche 3,924; Prüfung der Antwort 0,500" in german
+    assert "Sprachmodell: Name m, Anfragen 1" in german
+    assert re.search(r"\d\.\d", german) is None
+    assert "reads like an answer +5.87" in _Elements(render.why(answer, "en")).text
+    assert "mitgelieferte" in render.state(
+        "bundled", None, (), on=True, place="", kept="", language="de"
+    )
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

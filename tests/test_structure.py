@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT
 from ui.cli import _parser
 
-EXTRAS = {"index/postgres.py": "postgres", "index/milvus.py": "milvus"}
+EXTRAS = {"index/postgres.py": "postgres", "index/milvus.py": "milvus", "ui/assistant.py": "mcp"}
 """Modules that are used where an extra is installed, and the extra."""
 ALLOWED = {"index": {"index"}, "rag": {"rag", "index"}, "ui": {"ui", "rag", "index"}}
 
@@ -77,8 +77,8 @@ def test_readme_documents_every_command_and_option_and_no_others() -> None:
     for name, command in commands.items():
         documented = rows[name]
         if section := re.search(r"\(#([a-z]+)\)", documented):
-            title = f"## {section[1].capitalize()}\n"
-            documented += readme.split(title)[1].split("\n## ")[0]
+            level, text = re.split(rf"^(#+) {section[1]}$", readme, flags=re.M | re.I)[1:]
+            documented += re.split(rf"^#{{1,{len(level)}}} ", text, flags=re.M)[0]
         assert set(OPTION.findall(documented)) == _options(command), name
         for action in command._actions:
             if not action.option_strings:

@@ -21,6 +21,7 @@ from index.types import Document
 from rag.chatbot import Chatbot
 from rag.questions import check_answers, read_questions
 from tests.tiny import TinyEncoder
+from ui.phrases import known
 from ui.render import Adding
 from ui.visit import House, Visit, pasted
 
@@ -436,6 +437,10 @@ def test_test_questions_are_asked_and_failures_open(house: House, tmp_path: Path
     assert (trial.done, trial.total, len(trial.report.rows)) == (2, 2, 2)
     html = shown(trial, "en")
     assert "<b>Zucker" not in html
+    german = shown(trial, "de")
+    assert "<h2>Bericht der Auswertung (auf Englisch)</h2>" in german
+    lost = known("lost", trial.lost[0].stage or "", "de")
+    assert f'<span class="label">{lost}</span>' in german
     for number, row in enumerate(trial.lost):
         for mark in visit.marks(f"e{number}"):
             assert mark.document == START
@@ -474,6 +479,29 @@ def test_an_evaluation_ends_when_its_visitor_leaves(
     assert not ended.is_set()
     steps.close()  # type: ignore[attr-defined]
     assert ended.wait(5)
+
+
+def test_what_would_be_right_is_marked_where_it_stands(house: House, tmp_path: Path) -> None:
+    text = "Im Jahr 2014 gab es 14 Boote. Am 14. Mai sank eines."
+    third = text.rindex("14")
+    asked = {"id": "1", "question": "Wer hat <b>Thule</b> entdeckt?", "answers": ["14"]}
+    by_words = tmp_path / "q.jsonl"
+    by_words.write_text(json.dumps(asked), "utf-8")
+    spanned = asked | {"answers": [{"text": "14", "answer_start": third}]}
+    paragraphs = [{"context": text, "qas": [spanned]}]
+    by_place = tmp_path / "q.json"
+    by_place.write_text(json.dumps({"data": [{"title": "T", "paragraphs": paragraphs}]}), "utf-8")
+    visit = Visit(language="en")
+    last(house.add(visit, reading(Document(text, "boote.txt", "B", "de"))))
+    house.remove(visit, START.source)
+    for file, start in ((by_words, text.index("14 Boote")), (by_place, third)):
+        *_, trial = house.evaluate(visit, str(file))
+        assert len(trial.lost) == 1
+        assert visit.marks("e0")[-1].start == start
+        told = trial.told("e0", "en")
+        assert "Wer hat &lt;b&gt;Thule&lt;/b&gt; entdeckt?" in told
+        assert "right would be: " in told
+        assert trial.told("t1", "en") == trial.told("e1", "en") == ""
 
 
 def test_a_stopped_evaluation_reports_what_is_done(house: House, tmp_path: Path) -> None:

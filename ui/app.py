@@ -45,13 +45,12 @@ _HERE = Path(__file__).parent
 UPLOADS, TRIALS = 8, 4
 """So many visitors' documents are read, and so many evaluations run, at the same time."""
 
-# The source tells the rest of the page's code (page.js) when it has been drawn anew.
+# The source and the list tell the rest of the page's code (page.js) when they are drawn anew.
 _DRAWN = "watch('value', () => document.dispatchEvent(new Event('beleg:source')));"
+_LISTED = "watch('value', () => document.dispatchEvent(new Event('beleg:documents')));"
 # The page's language is that of its head.
 _HEAD = """
-const speak = () => { document.documentElement.lang = element.firstElementChild.lang; };
-watch('value', speak);
-speak();
+watch('value', () => { document.documentElement.lang = element.firstElementChild.lang; });
 """
 
 
@@ -94,7 +93,8 @@ class _Page:
     # ---- What is where ---------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        blank = Visit(language="en")
+        # Its language is not known until the browser asks: till then its texts are not shown.
+        blank = Visit()
         self.visit = gr.State(Visit())
         self.head = _html(self._head(blank), js=_HEAD, elem_id="masthead")
         _html('<span class="hidden" id="live" aria-live="polite"><span></span></span>')
@@ -124,7 +124,7 @@ class _Page:
 
     def _shelf(self, blank: Visit) -> None:
         with gr.Column(elem_classes="shelf"):
-            self.listed = _html(self._documents(blank), elem_id="documents")
+            self.listed = _html(self._documents(blank), js=_LISTED, elem_id="documents")
             self.more = self._upload_button("upload", "upload-more", visible=self.may_add)
             with gr.Row(elem_classes="adding"):
                 self.note_more = _html("")
@@ -145,6 +145,7 @@ class _Page:
 
     def _settings(self, blank: Visit) -> None:
         with gr.Column(elem_classes="leaf"):
+            self.chosen = _html(self._chosen(blank))
             self.language = gr.Radio(
                 [(name, code) for code, name in LANGUAGES.items()],
                 label=self.i18n("language"),
@@ -156,8 +157,9 @@ class _Page:
             has_model = self.house.start.llm is not None
             self.model = self._checkbox("model on", True, visible=has_model)
             self.translate = self._checkbox("translate", False, visible=has_model)
-            self.nearest = gr.Slider(
-                1, 10, render.NEAREST, step=1, label=self.i18n("nearest set"), elem_id="nearest"
+            # Its bounds are ours to keep: Gradio's own words would be in English.
+            self.nearest = gr.Number(
+                render.NEAREST, precision=0, label=self.i18n("nearest set"), elem_id="nearest"
             )
             self.labelled.append((self.nearest, {"label": "nearest set"}))
             self.state = _html(self._state(blank), elem_id="state")
@@ -258,9 +260,10 @@ class _Page:
             self.translate,
             self.nearest,
         ]
-        drawn = [self.head, self.talk, self.listed, self.how, self.state, self.visit]
+        drawn = [self.head, self.talk, self.listed, self.how, self.chosen, self.state, self.visit]
         for setting in changed:
-            setting.input(self.on_settings, [*changed, self.visit], drawn, **at_once)
+            kept = [*drawn, self.nearest]
+            setting.input(self.on_settings, [*changed, self.visit], kept, **at_once)
         labels = [component for component, _ in self.labelled]
         self.language.input(
             self.on_language, [self.language, self.visit], [*drawn, *labels], **at_once
@@ -303,7 +306,14 @@ class _Page:
         )
 
     def _how(self, visit: Visit) -> str:
-        return f"<p>{safe(phrase('evaluate how', visit.language))}</p>"
+        title, how, sample = (
+            safe(phrase(key, visit.language))
+            for key in ("evaluate", "evaluate how", "evaluate sample")
+        )
+        return f'<h2>{title}</h2><p>{how}</p><pre class="sample">{sample}</pre>'
+
+    def _chosen(self, visit: Visit) -> str:
+        return f"<h2>{safe(phrase('settings', visit.language))}</h2>"
 
     def _state(self, visit: Visit) -> str:
         bot = self.house.bot(visit)
@@ -327,9 +337,15 @@ class _Page:
         mark = next((mark for mark in marked if mark.label == label), None)
         mark = mark or (marked[0] if marked else None)
         if mark is not None:
-            return source.pane(mark.document, marked, visit.language, key=key, active=mark.label)
+            return self._pane(mark.document, visit, key, active=mark.label)
         documents = self.house.documents(visit)
         return source.pane(documents[0] if len(documents) else None, (), visit.language)
+
+    def _pane(self, document: Document, visit: Visit, key: str, **where: Any) -> str:
+        """A document with the marks of a turn, or of a test question, which stands above it."""
+        marked = visit.marks(key)
+        above = visit.trial.told(key, visit.language) if visit.trial else ""
+        return source.pane(document, marked, visit.language, key=key, above=above, **where)
 
     # ---- What happens ----------------------------------------------------------------------
 
@@ -343,6 +359,7 @@ class _Page:
             self._talk(visit),
             self._documents(visit),
             self._how(visit),
+            self._chosen(visit),
             self._state(visit),
             visit,
         )
@@ -390,8 +407,7 @@ class _Page:
         if document is None:
             return gr.skip()
         part = int(said["part"]) if said["part"].isdecimal() else 0
-        marked = visit.marks(said["key"])
-        return source.pane(document, marked, visit.language, key=said["key"], part=part)
+        return self._pane(document, visit, said["key"], part=part)
 
     def on_rate(self, visit: Visit, request: gr.Request, event: gr.EventData) -> Any:
         _speak(visit, request)
@@ -461,15 +477,18 @@ class _Page:
         follow_ups: bool,
         model: bool,
         translate: bool,
-        nearest: float,
+        nearest: float | None,
         visit: Visit,
         request: gr.Request,
     ) -> tuple[Any, ...]:
         _speak(visit, request)
         visit.strict, visit.follow_ups = bool(strict), bool(follow_ups)
         visit.model, visit.translate = bool(model), bool(translate)
-        visit.nearest = min(max(int(nearest), 1), 10)
-        return self._drawn(visit)
+        held: Any = gr.skip()
+        if nearest is not None:  # the field may be empty for a while
+            visit.nearest = min(max(int(nearest), 1), render.MOST_NEAREST)
+            held = gr.skip() if visit.nearest == nearest else visit.nearest
+        return (*self._drawn(visit), held)
 
     def on_language(self, language: str, visit: Visit, request: gr.Request) -> tuple[Any, ...]:
         _speak(visit, request)

@@ -328,9 +328,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="beleg",
         description="Ask your own documents a question, in German or English; "
         "every sentence of the answer is cited word for word.",
-        epilog="Without a command: the chat on the bundled example article. "
-        "Exit codes: 0 answered or done, 1 the documents do not say, a measure fell short or an "
-        "index is damaged, 2 bad input.",
+        epilog="Without a command: the chat, whose options may follow, on the bundled example "
+        "article. Exit codes: 0 answered or done, 1 the documents do not say, a measure fell short "
+        "or an index is damaged, 2 bad input.",
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(
@@ -581,8 +581,11 @@ class _Version(argparse.Action):
 
 
 def _with_command(arguments: Sequence[str] | None) -> list[str]:
+    """What was given; without a command it is the chat's."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    return given or ["chat"]
+    general = ("-h", "--help", "--version")
+    options_only = not given or (given[0].startswith("-") and given[0] not in general)
+    return ["chat", *given] if options_only else given
 
 
 def _hush() -> None:

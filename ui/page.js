@@ -3,16 +3,16 @@
 const find = (selector) => document.querySelector(selector);
 const page = element.closest('main').firstElementChild; // Gradio lets page.css reach what is in main
 const pane = () => find('#source .source');
-const smooth = matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth';
 let from = null;   // the link that opened the source: Escape leads back to it
 let wanted = null; // the mark to show once the source is there
 let seen = '';
+const told = new Map();    // "Why this passage?" of which turns is open, by their keys
+const mending = new Map(); // and in which one is asked what would be right
+let focus = {};            // what had the focus last, and where
 
-const labels = () => {
-  const found = new Set();
-  pane()?.querySelectorAll('mark[tabindex]').forEach((mark) => found.add(...mark.dataset.m.split(' ')));
-  return [...found];
-};
+// The labels of the document's marks in their order in it, and what they are called.
+const steps = () => pane()?.querySelector('.steps');
+const labels = () => steps()?.dataset.labels.split(' ') ?? [];
 
 // Make one mark of the source pane the active one; false if it is not there.
 function activate(key, label, focus) {
@@ -26,24 +26,30 @@ function activate(key, label, focus) {
   document.querySelectorAll(`#talk [data-key="${key}"] [data-mark="${label}"]`)
     .forEach((link) => link.classList.add('now'));
   source.dataset.active = label;
-  const place = source.querySelector('.steps b');
-  if (place) place.textContent = labels().indexOf(label) + 1;
+  const place = labels().indexOf(label);
+  if (place >= 0) {
+    steps().querySelector('b').textContent = place + 1;
+    steps().querySelector('span span').textContent = steps().dataset.names.split('|')[place];
+  }
   const text = source.querySelector('.page-text');
-  // Not scrollIntoView: that would move the page too. What was not laid out yet moves once more.
-  const centre = (behavior) => text.scrollTo({behavior, top: text.scrollTop
-    + pieces[0].getBoundingClientRect().top - text.getBoundingClientRect().top - text.clientHeight / 3});
-  centre('auto');
-  requestAnimationFrame(() => centre(smooth));
+  // Not scrollIntoView: that would move the page too.
+  text.scrollTop += pieces[0].getBoundingClientRect().top - text.getBoundingClientRect().top
+    - text.clientHeight / 3;
   if (focus) pieces[0].focus({preventScroll: true});
   return true;
 }
 
-function open(key, label) {
-  page.classList.add('reading');
+// Show a mark, from the server if it is of another answer, document or part of it.
+function show(key, label, focus) {
   wanted = null;
-  if (activate(key, label, true)) return;
-  wanted = {key, label};
+  if (activate(key, label, focus)) return;
+  wanted = {key, label, focus};
   trigger('open_source', {key, label});
+}
+
+function open(key, label) {
+  page.classList.add('reading', 'untipped'); // the quote would cover what is to be clicked next
+  show(key, label, true);
 }
 
 function close() {
@@ -70,8 +76,8 @@ function rate(button) {
   const turn = button.closest('.turn');
   const mend = turn.querySelector('.mend');
   if (button.dataset.rate === 'wrong') {
-    mend.hidden = !mend.hidden;
-    button.setAttribute('aria-expanded', String(!mend.hidden));
+    mending.set(turn.dataset.key, mend.hidden);
+    restore(turn);
     if (!mend.hidden) {
       const chosen = String(getSelection());
       const input = mend.querySelector('input');
@@ -82,6 +88,34 @@ function rate(button) {
   }
   const words = mend.querySelector('input').value;
   trigger('rate_answer', {key: turn.dataset.key, verdict: button.dataset.rate, words});
+}
+
+// What is drawn anew comes as the server knows it: what the visitor opened is opened again.
+function restore(turn) {
+  const {key} = turn.dataset;
+  const why = turn.querySelector('.why');
+  if (why) why.open = told.get(key) ?? false;
+  const mend = turn.querySelector('.mend');
+  if (!mend) return;
+  if (mending.has(key)) mend.hidden = !mending.get(key);
+  turn.querySelector('[data-rate="wrong"]').setAttribute('aria-expanded', String(!mend.hidden));
+}
+
+document.addEventListener('toggle', ({target}) => {
+  const turn = target.closest('#talk .turn');
+  if (turn && target.matches('.why')) told.set(turn.dataset.key, target.open);
+}, true);
+
+document.addEventListener('focusin', ({target}) => {
+  const where = target.closest('#talk, #documents')?.id;
+  focus = {target, where, key: target.closest('.turn')?.dataset.key};
+});
+
+// Whoever had the focus on what is no longer there does not begin at the page's top again.
+function refocus(where, ...places) {
+  if (focus.where !== where || focus.target.isConnected) return;
+  if (document.activeElement !== document.body) return;
+  find(places.find((place) => find(place)))?.focus({preventScroll: true});
 }
 
 document.addEventListener('click', (event) => {
@@ -98,12 +132,14 @@ document.addEventListener('click', (event) => {
   } else if (step) {
     const all = labels();
     const now = all.indexOf(shown.dataset.active) + Number(step.dataset.step);
-    activate(shown.dataset.key, all[(now + all.length) % all.length], false);
+    show(shown.dataset.key, all[(now + all.length) % all.length], false);
   } else if ((button = on('#source .cited-from'))) {
-    wanted = {key: shown.dataset.key, label: button.dataset.mark};
-    trigger('open_source', wanted);
+    show(shown.dataset.key, button.dataset.mark, true);
   } else if ((button = on('#source .parts button'))) {
     trigger('open_source', {key: shown.dataset.key, document: shown.dataset.document, part: button.dataset.part});
+  } else if (on('#source .back')) {
+    find('#page-evaluate-button')?.click();
+    setTimeout(close); // once that page is there
   } else if (on('#source .close')) {
     close();
   } else if ((button = on('#talk .example'))) {
@@ -136,29 +172,60 @@ document.addEventListener('keydown', (event) => {
     event.target.closest('.mend').querySelector('[data-rate="words"]').click();
   }
 });
+// A quote opens below its number, or above it where there is more room.
+function tip(marker) {
+  const box = marker.nextElementSibling;
+  if (!box?.matches('.tip')) return;
+  page.classList.remove('untipped');
+  const at = marker.getBoundingClientRect();
+  const text = marker.closest('.text').getBoundingClientRect();
+  const talk = marker.closest('.talk').getBoundingClientRect();
+  const above = at.top - talk.top;
+  const below = talk.bottom - at.bottom;
+  const up = above > below && below < 200;
+  box.style.top = up ? 'auto' : `${at.bottom - text.top}px`;
+  box.style.bottom = up ? `${text.bottom - at.top}px` : 'auto';
+  box.style.maxHeight = `${Math.min(192, (up ? above : below) - 8)}px`;
+}
 for (const kind of ['pointermove', 'focusin'])
   document.addEventListener(kind, (event) => {
-    if (event.target.closest?.('.marker')) page.classList.remove('untipped');
+    const marker = event.target.closest?.('#talk .marker');
+    if (marker) tip(marker);
   });
 
 // The source has been drawn anew: show what was asked for, or what the server says is active.
 document.addEventListener('beleg:source', () => {
   const source = pane();
   if (!source) return;
-  if (wanted && activate(wanted.key, wanted.label, true)) wanted = null;
+  if (wanted && activate(wanted.key, wanted.label, wanted.focus)) wanted = null;
   else if (source.dataset.active) activate(source.dataset.key, source.dataset.active, false);
 });
 
-// A new turn is read from its beginning; its answer is told to screen readers once it is whole.
+document.addEventListener('beleg:documents', () => {
+  refocus('documents', '#documents li:last-child .remove', '#documents h2');
+});
+
+// A new turn is read from its beginning, which stays in place while the answer grows, unless the
+// reader has moved; the answer is told to screen readers once it is whole.
+let following = false;
+for (const kind of ['wheel', 'touchmove', 'pointerdown', 'keydown'])
+  element.addEventListener(kind, () => { following = false; }, {passive: true});
 watch('value', () => {
   const turns = element.querySelectorAll('.turn');
   const last = turns[turns.length - 1];
   if (!last) return;
   if (last.dataset.key !== seen) {
     seen = last.dataset.key;
+    following = true;
+  }
+  if (following) {
     const talk = last.parentElement;
     talk.scrollTop = last.offsetTop - talk.offsetTop - 8;
+    following = !('done' in last.dataset || last.querySelector(':scope > .error'));
   }
+  turns.forEach(restore);
+  const turn = `#talk .turn[data-key="${focus.key}"]`;
+  refocus('talk', `${turn} .mend:not([hidden]) input`, `${turn} .rated`, `${turn} .copy`, '#talk .talk');
   const live = find('#live span');
   if (live && last.dataset.say && live.dataset.key !== seen) {
     live.dataset.key = seen;
@@ -174,6 +241,55 @@ const fit = () => {
 new ResizeObserver(fit).observe(find('#masthead') ?? document.body);
 addEventListener('resize', fit);
 requestAnimationFrame(fit);
+
+// What is no document, or too large for one, is refused before it is sent; the others go on.
+const filled = (text, ...values) => text.split('{}').reduce((done, part, n) => done + values[n - 1] + part);
+let passing = false;
+
+function refuse(problems, close) {
+  find('.refused')?.remove();
+  if (!problems.length) return;
+  const box = document.createElement('div');
+  box.className = 'refused';
+  box.setAttribute('role', 'alert');
+  for (const problem of problems) {
+    const line = document.createElement('p');
+    line.textContent = problem;
+    box.append(line);
+  }
+  const button = document.createElement('button');
+  button.textContent = '×';
+  button.setAttribute('aria-label', close);
+  button.addEventListener('click', () => box.remove());
+  box.append(button);
+  page.append(box);
+}
+
+document.addEventListener('change', (event) => {
+  const input = event.target;
+  if (passing || !input.matches('input[type=file]') || !input.files.length) return;
+  const {bytes, large, kind, close} = find('#upload-limits').dataset;
+  const kinds = input.accept.split(',').map((name) => name.trim());
+  const good = new DataTransfer();
+  const problems = [];
+  for (const file of input.files) {
+    if (!kinds.some((name) => file.name.toLowerCase().endsWith(name)))
+      problems.push(filled(kind, file.name, kinds.join(', ')));
+    else if (file.size > bytes) problems.push(filled(large, file.name));
+    else good.items.add(file);
+  }
+  refuse(problems, close);
+  if (!problems.length) return;
+  event.stopImmediatePropagation();
+  if (!good.files.length) {
+    input.value = '';
+    return;
+  }
+  input.files = good.files;
+  passing = true;
+  input.dispatchEvent(new Event('change', {bubbles: true}));
+  passing = false;
+}, true);
 
 // Files dropped anywhere go where the button puts them.
 let depth = 0;

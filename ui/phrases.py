@@ -74,6 +74,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "In Beleg ist etwas schiefgegangen ({}). Bitte versuchen Sie es noch einmal.",
     ),
     "copy": ("Copy with citations", "Mit Belegen kopieren"),
+    "copy near": ("Copy with passages", "Mit Stellen kopieren"),
     "copied": ("Copied", "Kopiert"),
     "answer": ("Answer", "Antwort"),
     "right": ("Right", "Richtig"),
@@ -108,6 +109,39 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "not enough": ("Not enough to answer", "Nicht genug, um zu antworten"),
     "language model": ("Language model", "Sprachmodell"),
     "seconds": ("Seconds", "Sekunden"),
+    # What speaks for a sentence: rag.features.FEATURES
+    "because found": ("found by the search", "in der Suche gefunden"),
+    "because passage": ("meaning of the passage", "Bedeutung der Stelle"),
+    "because passage_keywords": ("words in the passage", "Wörter in der Stelle"),
+    "because sentence": ("meaning of the sentence", "Bedeutung des Satzes"),
+    "because mean": ("meaning in context", "Bedeutung im Zusammenhang"),
+    "because late": ("meaning word by word", "Bedeutung Wort für Wort"),
+    "because rare": ("rare words", "seltene Wörter"),
+    "because weakest": ("no word is missing", "kein Wort fehlt"),
+    "because after_previous": ("with the sentence before", "mit dem Satz davor"),
+    "because before_next": ("with the sentence after", "mit dem Satz danach"),
+    "because keywords": ("words in the sentence", "Wörter im Satz"),
+    "because number": ("gives a number", "nennt eine Zahl"),
+    "because time": ("gives a time", "nennt eine Zeit"),
+    "because person": ("names someone", "nennt jemanden"),
+    "because place": ("names a place", "nennt einen Ort"),
+    "because reason": ("gives a reason", "nennt einen Grund"),
+    "because length": ("length", "Länge"),
+    "because reading": ("reads like an answer", "liest sich als Antwort"),
+    # What a language model was asked: rag.llm
+    "asked model": ("name", "Name"),
+    "asked prompt_tokens_at_most": ("tokens of the prompt at most", "höchstens so viele Tokens"),
+    "asked passages": ("passages", "Stellen"),
+    "asked passages_dropped": ("passages without room", "Stellen ohne Platz"),
+    "asked form": ("form of the answer", "Form der Antwort"),
+    "asked requests": ("requests", "Anfragen"),
+    "asked failure": ("failure", "Fehler"),
+    # What takes time: Answer.seconds
+    "took search": ("search", "Suche"),
+    "took answer": ("choice of sentences", "Auswahl der Sätze"),
+    "took rewrite": ("understanding the follow-up", "Verstehen der Anschlussfrage"),
+    "took llm": ("language model", "Sprachmodell"),
+    "took check": ("check of the answer", "Prüfung der Antwort"),
     # The conversation
     "conversation": ("Questions and answers", "Fragen und Antworten"),
     "empty": (
@@ -121,13 +155,20 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "Für eigene Dokumente ziehen Sie Dateien irgendwo auf diese Seite oder wählen sie mit "
         "„+ Datei“.",
     ),
+    "drop here too": (
+        "Drop files anywhere on this page, or choose them below.",
+        "Ziehen Sie Dateien irgendwo auf diese Seite oder wählen Sie sie unten.",
+    ),
     "drop here": ("Drop to add to the documents", "Loslassen, um hinzuzufügen"),
     "examples": ("For example", "Zum Beispiel"),
     # The source pane
     "source": ("Source", "Quelle"),
     "of": ("{} of {}", "{} von {}"),
-    "previous": ("Previous citation", "Voriger Beleg"),
-    "next": ("Next citation", "Nächster Beleg"),
+    "place of": ("place {} of {}", "Stelle {} von {}"),
+    "marked": ("Marked places", "Markierte Stellen"),
+    "previous": ("Previous marked place", "Vorige markierte Stelle"),
+    "next": ("Next marked place", "Nächste markierte Stelle"),
+    "right answer": ("Right answer", "Richtige Antwort"),
     "close": ("Close the source", "Quelle schließen"),
     "cited from": ("Cited from", "Zitiert aus"),
     "near": ("Near passage", "Nahe Stelle"),
@@ -136,6 +177,12 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "later": ("Later part", "Nächster Teil"),
     "nothing open": ("No document is open.", "Es ist kein Dokument geöffnet."),
     # Documents
+    "wrong kind": (
+        "{} is no file that can be read here; possible are {}.",
+        "{} ist keine Datei, die hier gelesen werden kann; möglich sind {}.",
+    ),
+    "too large file": ("{} is larger than {} MB.", "{} ist größer als {} MB."),
+    "dismiss": ("Close", "Schließen"),
     "reading": ("Reading", "Wird gelesen:"),
     "added": ("Added", "Hinzugefügt:"),
     "removed": ("Removed", "Entfernt:"),
@@ -205,12 +252,18 @@ _PHRASES: dict[str, tuple[str, str]] = {
     # Evaluate
     "evaluate": ("Evaluate", "Prüfen"),
     "evaluate how": (
-        "How good are the answers about your documents? Upload test questions: JSON Lines, one "
-        '{"id", "question", "answers", "answerable"} a line, or SQuAD JSON, whose texts are then '
-        "the documents. The file of verdicts is one, too.",
-        "Wie gut sind die Antworten über Ihre Dokumente? Laden Sie Testfragen hoch: JSON Lines, je "
-        'Zeile {"id", "question", "answers", "answerable"}, oder SQuAD-JSON, dessen Texte dann die '
-        "Dokumente sind. Die Datei der Urteile ist auch eine.",
+        "How good are the answers about your documents? Upload test questions: SQuAD JSON, whose "
+        "texts are then the documents, or JSON Lines, one question a line, as here. The file of "
+        "verdicts is one, too.",
+        "Wie gut sind die Antworten über Ihre Dokumente? Laden Sie Testfragen hoch: SQuAD-JSON, "
+        "dessen Texte dann die Dokumente sind, oder JSON Lines, je Zeile eine Frage, wie hier. Die "
+        "Datei der Urteile ist auch eine.",
+    ),
+    "evaluate sample": (
+        '{"id": "1", "question": "When was the bridge built?", "answers": ["1923"]}\n'
+        '{"id": "2", "question": "Who designed it?", "answerable": false}',
+        '{"id": "1", "question": "Wann wurde die Brücke gebaut?", "answers": ["1923"]}\n'
+        '{"id": "2", "question": "Wer hat sie entworfen?", "answerable": false}',
     ),
     "evaluate file": ("Choose a file of questions", "Datei mit Fragen wählen"),
     "asked so far": ("Asked so far", "Bisher gefragt"),
@@ -219,6 +272,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "mehr als {} Fragen: beleg eval stellt beliebig viele",
     ),
     "open": ("Open in the source", "In der Quelle öffnen"),
+    "back": ("Back to the evaluation", "Zurück zur Prüfung"),
     "answered": ("answered", "geantwortet"),
     "would be right": ("right would be", "richtig wäre"),
     "lost of": ("{} of {} questions were lost.", "{} von {} Fragen gingen verloren."),
@@ -230,7 +284,17 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "Cancelled: of the questions so far.",
         "Abgebrochen: von den Fragen bis dahin.",
     ),
-    "report": ("Report of the evaluation (in English)", "Bericht der Auswertung (auf Englisch)"),
+    "report": ("Report of the evaluation", "Bericht der Auswertung (auf Englisch)"),
+    # What lost a question: rag.report.STAGES
+    "lost error": ("error", "Fehler"),
+    "lost answered though unanswerable": (
+        "answered though unanswerable",
+        "beantwortet, obwohl nicht zu beantworten",
+    ),
+    "lost not retrieved": ("not retrieved", "nicht gefunden"),
+    "lost retrieved, not chosen": ("retrieved, not chosen", "gefunden, nicht gewählt"),
+    "lost chosen, not answered": ("chosen, not answered", "gewählt, nicht beantwortet"),
+    "lost wrongly abstained": ("wrongly abstained", "zu Unrecht nicht beantwortet"),
     # Settings
     "settings": ("Settings", "Einstellungen"),
     "language": ("Language", "Sprache"),
@@ -248,11 +312,12 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "Es Zitate aus der anderen Sprache übersetzen lassen",
     ),
     "nearest set": (
-        "Nearest passages to show where nothing answers",
-        "Nächste Stellen, die gezeigt werden, wo nichts antwortet",
+        "Nearest passages to show where nothing answers (1 to 10)",
+        "Nächste Stellen, die gezeigt werden, wo nichts antwortet (1 bis 10)",
     ),
     "running": ("What is running where", "Was wo läuft"),
-    "encoder": ("Encoder", "Encoder"),
+    "encoder": ("Encoder, which finds passages", "Encoder, der Stellen findet"),
+    "bundled": ("the one that comes with Beleg", "der mitgelieferte"),
     "this computer": ("on this computer", "auf diesem Computer"),
     "no model": ("none: answers are quotes", "keines: Antworten sind Zitate"),
     "model off": ("off: answers are quotes", "aus: Antworten sind Zitate"),
@@ -341,6 +406,18 @@ def everything(language: str) -> dict[str, str]:
 def preferred(accept: str) -> str:
     """``de`` if an Accept-Language header asks for German first, else ``en``."""
     return "de" if accept.strip().lower().startswith("de") else "en"
+
+
+def known(kind: str, name: str, language: str) -> str:
+    """The phrase for a name of a kind ("because", "took", "lost"); the name if there is none."""
+    key = f"{kind} {name}"
+    return phrase(key, language) if key in _PHRASES else name
+
+
+def decimal(number: float, form: str, language: str) -> str:
+    """A number in the format ``form``, its decimals parted off as the language does."""
+    written = format(number, form)
+    return written.replace(".", ",") if language == "de" else written
 
 
 def percent(share: float, language: str) -> str:

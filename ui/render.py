@@ -8,22 +8,26 @@ decides nothing: what to say is the answer's business.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from textwrap import indent
 from typing import Any
 
+from index.embed import BUNDLED_NAME
 from index.types import Document
 from rag.answer import Answer, Citation
 from rag.check import SUPPORT, Claim
 from rag.llm import LanguageModel
+from ui.guard import UPLOAD
 from ui.markup import safe, table
-from ui.phrases import count, percent, phrase
+from ui.phrases import count, decimal, known, percent, phrase
 from ui.source import marks
 
 NEAREST = 3
 """So many of the nearest passages are shown when nothing answers."""
+MOST_NEAREST = 10
+"""A visitor may ask for so many at most."""
 EXCERPT = 240
 """So many characters of each."""
 LISTED = 200
@@ -170,7 +174,10 @@ def conversation(
         else _empty(examples, language, fixed)
     )
     name = safe(phrase("conversation", language))
-    return f'<div class="talk" tabindex="0" role="region" aria-label="{name}">{body}</div>'
+    return (
+        f'<div class="talk" lang="{safe(language)}" tabindex="0" role="region"'
+        f' aria-label="{name}">{body}</div>'
+    )
 
 
 def masthead(
@@ -193,11 +200,17 @@ def masthead(
         place = sent + safe(phrase("model", language)).format(
             f"<b>{safe(llm.name)}</b> ({safe(where)})"
         )
+    refused = phrase("too large file", language).format("{}", UPLOAD // 1_000_000)
+    limits = (
+        f'<span hidden id="upload-limits" data-bytes="{UPLOAD}" data-large="{safe(refused)}"'
+        f' data-kind="{safe(phrase("wrong kind", language))}"'
+        f' data-close="{safe(phrase("dismiss", language))}"></span>'
+    )
     return (
         f'<div class="masthead" lang="{safe(language)}"><h1>Beleg</h1>'
         f'<p class="tagline">{safe(phrase("tagline", language))}</p>'
         f'<p class="where">{place}</p>'
-        f'<span hidden id="drop-text">{safe(drop)}</span></div>'
+        f'<span hidden id="drop-text">{safe(drop)}</span>{limits}</div>'
     )
 
 
@@ -237,25 +250,24 @@ def documents(
     more = len(in_use) - len(items)
     rest = f"<p>{safe(phrase('more documents', language).format(more))}</p>" if more else ""
     where_kept = said("fixed" if fixed else "kept for all" if shared else "kept here")
-    how = "" if fixed else f'<p class="soft">{said("drop")} {said("limits")}</p>'
+    how = "" if fixed else f'<p class="soft">{said("drop here too")} {said("limits")}</p>'
     return (
-        f'<h2>{said("documents")}</h2><p class="soft">{where_kept}</p>'
+        f'<h2 tabindex="-1">{said("documents")}</h2><p class="soft">{where_kept}</p>'
         f'<ul class="documents">{"".join(items)}</ul>{rest}{how}'
     )
 
 
 def adding(found: Adding, language: str) -> str:
     """How far documents have been added, and what went wrong."""
-    done = ""
-    if found.reading:
-        done = f"{phrase('reading', language)} {found.reading} …"
-        if found.total > 1:
-            of = phrase("of", language).format(found.number, found.total)
-            done = f"{phrase('reading', language)} {found.reading} ({of}) …"
-    elif found.added:
+    added = reading = ""
+    if found.added:
         names = ", ".join(document.source for document in found.added)
-        done = f"{phrase('added', language)} {names}"
-    return status(done, found.problems)
+        added = f"{phrase('added', language)} {names}"
+    if found.reading:
+        of = phrase("of", language).format(found.number, found.total)
+        place = f" ({of})" if found.total > 1 else ""
+        reading = f"{phrase('reading', language)} {found.reading}{place} …"
+    return status(added, found.problems, reading)
 
 
 def state(
@@ -285,8 +297,9 @@ def state(
             if last is not None:
                 how = said("model failed" if last.mode == "extractive" else "model works")
         model = f"{llm.name}, {where} ({how})" if where else f"{llm.name} ({how})"
+    name = said("bundled") if encoder == BUNDLED_NAME else encoder
     rows = [
-        [said("encoder"), safe(f"{encoder} ({said(here)})")],
+        [said("encoder"), safe(f"{name} ({said(here)})")],
         [said("language model"), safe(model)],
         [said("kept"), safe(place or said("in memory"))],
         [said("feedback"), safe(kept or said("no feedback"))],
@@ -308,15 +321,16 @@ def described(document: Document, *, text: bool = False) -> dict[str, Any]:
     return held | ({"text": document.text} if text else {})
 
 
-def status(done: str, problems: Iterable[str] = ()) -> str:
-    """A line on what was done and one for each problem, or nothing."""
-    lines = [f"<p>{safe(done)}</p>"] if done else []
+def status(done: str, problems: Iterable[str] = (), doing: str = "") -> str:
+    """A line on what was done, one on what is being done, and one for each problem."""
+    lines = [f"<p>{safe(line)}</p>" for line in (done, doing) if line]
     lines += [f'<p class="error">{safe(problem)}</p>' for problem in problems]
     return f'<div class="status" role="status">{"".join(lines)}</div>'
 
 
-def markdown(turn: Turn) -> str:
-    """A question and its answer with numbered sources, to be pasted where Markdown is read.
+def markdown(turn: Turn, nearest: int = NEAREST) -> str:
+    """A question and its answer with numbered sources, or of a refusal the ``nearest`` passages,
+    to be pasted where Markdown is read.
 
     Nothing of a document becomes a link, an image or markup there either.
     """
@@ -327,12 +341,15 @@ def markdown(turn: Turn) -> str:
         _unmarked(piece) if marker is None else f"[{marker}]" for piece, marker in _pieces(answer)
     )
     lines = [f"**{_unmarked(turn.question)}**", text]
-    for citation in answer.citations:
-        place = where(citation.document, citation.start, citation.end, answer.language)
-        left, right = _QUOTES.get(answer.language, _QUOTES["en"])
+    left, right = _QUOTES.get(answer.language, _QUOTES["en"])
+    for mark in marks(answer, nearest):
+        place = where(mark.document, mark.start, mark.end, answer.language)
+        quote = mark.document.text[mark.start : mark.end]
+        if mark.near:
+            _, quote = _excerpt(mark.document, mark.start, mark.end)
         lines.append(
-            f"[{citation.marker}] {_unmarked(citation.title)} ({_unmarked(place)}) "
-            f"{left}{_unmarked(citation.quote)}{right}"
+            f"[{mark.label}] {_unmarked(mark.document.title)} ({_unmarked(place)}) "
+            f"{left}{_unmarked(quote)}{right}"
         )
     return "\n\n".join(lines) + "\n"
 
@@ -361,7 +378,7 @@ def _turn(turn: Turn, language: str, nearest: int, rating: bool) -> str:
     done = ""
     if turn.answer is not None:
         parts += _answer(turn.answer, key, language, nearest)
-        parts.append(_actions(turn, language, rating))
+        parts.append(_actions(turn, language, nearest, rating))
         parts.append(why(turn.answer, language))
         done = f' data-done data-say="{safe(_spoken(turn.answer, language))}"'
     elif turn.error:
@@ -522,18 +539,19 @@ def _cite(citation: Citation, key: str, tip: str, language: str) -> str:
     )
 
 
-def _actions(turn: Turn, language: str, rating: bool) -> str:
+def _actions(turn: Turn, language: str, nearest: int, rating: bool) -> str:
     assert turn.answer is not None
 
     def said(key: str) -> str:
         return safe(phrase(key, language))
 
+    copy = said("copy" if turn.answer.answered else "copy near")
     parts = [
-        f'<button type="button" class="copy" data-copy="{safe(markdown(turn))}"'
-        f' data-copied="{said("copied")}">{said("copy")}</button>'
+        f'<button type="button" class="copy" data-copy="{safe(markdown(turn, nearest))}"'
+        f' data-copied="{said("copied")}">{copy}</button>'
     ]
     if turn.rated:
-        parts.append(f'<span class="rated">{safe(turn.rated)}</span>')
+        parts.append(f'<span class="rated" tabindex="-1">{safe(turn.rated)}</span>')
     elif rating:
         parts.append(
             f'<span class="rate" role="group" aria-label="{said("rate")}">'
@@ -571,7 +589,7 @@ def why(answer: Answer, language: str) -> str:
     ranking = [
         [
             f"{number}. {hit['source']} {hit['start']}–{hit['end']}",
-            f"{hit['score']:.3f}",
+            decimal(hit["score"], ".3f", language),
             *(hit["ranks"].get(name, "–") for name in channels),
         ]
         for number, hit in enumerate(told["hits"], 1)
@@ -586,7 +604,7 @@ def why(answer: Answer, language: str) -> str:
             [
                 f"{found['source']} {found['start']}–{found['end']}",
                 percent(found["chance"], language),
-                safe(", ".join(f"{name} {value:+.2f}" for name, value in found["reasons"].items())),
+                safe(_figures("because", found["reasons"], "+.2f", language)),
             ]
             for found in told["sentences"]
         ]
@@ -596,11 +614,23 @@ def why(answer: Answer, language: str) -> str:
     chance = said("chance").format(percent(told["confidence"], language))
     parts.append(f"<p>{safe(f'{enough} ({chance}).')}</p>")
     if "llm" in told:
-        held = ", ".join(f"{key} {value}" for key, value in told["llm"].items() if value != "")
+        held = ", ".join(
+            f"{known('asked', key, language)} {value}"
+            for key, value in told["llm"].items()
+            if value != ""
+        )
         parts.append(f"<p>{safe(said('language model'))}: {safe(held)}</p>")
-    took = ", ".join(f"{stage} {value:.3f}" for stage, value in answer.seconds.items())
+    took = _figures("took", answer.seconds, ".3f", language)
     parts.append(f"<p>{safe(said('seconds'))}: {safe(took)}</p>")
     return f'<details class="why"><summary>{safe(said("why"))}</summary>{"".join(parts)}</details>'
+
+
+def _figures(kind: str, held: Mapping[str, float], form: str, language: str) -> str:
+    """Names of a kind, each with its figure, in the language."""
+    return "; ".join(
+        f"{known(kind, name, language)} {decimal(value, form, language)}"
+        for name, value in held.items()
+    )
 
 
 def _channel(language: str) -> Callable[[str], str]:

@@ -24,6 +24,9 @@ HEADING = 100
 WRAPPED = 60
 """Prose whose lines are about as long as this or longer was wrapped by whoever wrote it."""
 
+RIGHT = "✓"
+"""Labels the place that a test question asks for."""
+
 _BREAK = re.compile(r"\n[ \t]*\n\s*")
 _NO_HEADING = tuple(".!?:;,…-–|")
 
@@ -62,15 +65,16 @@ def pane(
     key: str = "",
     active: str = "",
     part: int | None = None,
+    above: str = "",
 ) -> str:
     """The whole document, or of a long one the part with the ``active`` mark.
 
     ``key`` says which answer the marks belong to; ``marked`` may hold those of other
-    documents too: they are listed.
+    documents too: they are listed. ``above`` is HTML to stand over it.
     """
     if document is None:
         nothing = safe(phrase("nothing open", language))
-        return f'<div class="source"><p class="soft">{nothing}</p></div>'
+        return f'<div class="source" lang="{safe(language)}"><p class="soft">{nothing}</p></div>'
     own = [mark for mark in marked if mark.document == document]
     shown = next((mark for mark in own if mark.label == active), own[0] if own else None)
     starts = _parts(document.text)
@@ -82,12 +86,12 @@ def pane(
         _block(document, *block, own, language) for block in _blocks(document, start, end)
     )
     attributes = (
-        f'data-key="{safe(key)}" data-document="{document.id}" data-active="{safe(active)}"'
-        f' data-part="{part}"'
+        f'lang="{safe(language)}" data-key="{safe(key)}" data-document="{document.id}"'
+        f' data-active="{safe(active)}" data-part="{part}"'
     )
     steps = _parts_bar(part, len(starts), language)
     return (
-        f'<div class="source" {attributes}>{_head(document, marked, own, language)}{steps}'
+        f'<div class="source" {attributes}>{above}{_head(document, marked, own, language)}{steps}'
         f'<article class="page-text" tabindex="0" dir="auto" lang="{safe(document.language)}"'
         f' aria-label="{safe(document.title)}">{body}</article></div>'
     )
@@ -145,11 +149,14 @@ def _head(document: Document, marked: Sequence[Mark], own: Sequence[Mark], langu
             f' title="{safe(phrase(name, language))}">{arrow}</button>'
             for step, name, arrow in ((-1, "previous", "↑"), (1, "next", "↓"))
         )
-        kind = phrase("near" if own[0].near else "citation", language)
-        of = phrase("of", language).format("<b>–</b>", len(own))
+        ordered = sorted(own, key=lambda mark: (mark.start, mark.end))
+        labels = " ".join(mark.label for mark in ordered)
+        names = "|".join(_name(mark, language) for mark in ordered)
+        of = safe(phrase("place of", language)).format("<b>–</b>", len(own))
         bars.append(
-            f'<div class="steps" role="group" aria-label="{safe(kind)}">'
-            f'<span aria-live="polite">{safe(kind)} {of}</span>{buttons}</div>'
+            f'<div class="steps" role="group" aria-label="{safe(phrase("marked", language))}"'
+            f' data-labels="{safe(labels)}" data-names="{safe(names)}">'
+            f'<span aria-live="polite"><span></span> {of}</span>{buttons}</div>'
         )
     others = _cited_from(document, marked, language)
     close = phrase("close", language)
@@ -160,6 +167,14 @@ def _head(document: Document, marked: Sequence[Mark], own: Sequence[Mark], langu
         f'<button type="button" class="close" aria-label="{safe(close)}" title="{safe(close)}">'
         f"×</button></header>{others}"
     )
+
+
+def _name(mark: Mark, language: str) -> str:
+    """What a mark is: a citation with its number, a near passage with its letter, or the place
+    that a test question asks for."""
+    if mark.label == RIGHT:
+        return f"{phrase('right answer', language)} {RIGHT}"
+    return f"{phrase('near' if mark.near else 'citation', language)} [{mark.label}]"
 
 
 def _cited_from(document: Document, marked: Sequence[Mark], language: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -13,13 +13,13 @@ from index.store import PassageIndex
 from index.types import Document
 from rag.chatbot import Chatbot
 from rag.evaluate import evaluate
-from rag.questions import read_questions
+from rag.questions import Question, read_questions, whole_words
 from rag.report import Report, Row, failures
 from ui import render
 from ui.markup import safe
-from ui.phrases import phrase
+from ui.phrases import known, phrase
 from ui.report import page
-from ui.source import Mark
+from ui.source import RIGHT, Mark
 
 QUESTIONS = 1000
 """The page asks so many; beleg eval asks any number."""
@@ -33,6 +33,7 @@ class Trial:
     total: int = 0
     report: Report | None = None
     documents: Sequence[Document] = field(default_factory=list)
+    questions: Mapping[str, Question] = field(default_factory=dict)
     problem: str = ""
     stopped: bool = False
 
@@ -41,12 +42,17 @@ class Trial:
         """The questions lost, the worst first."""
         return failures(self.report.rows) if self.report else []
 
+    def row(self, key: str) -> Row | None:
+        """The lost question with this key."""
+        number = key.removeprefix("e")
+        known = number.isdecimal() and int(number) < len(self.lost)
+        return self.lost[int(number)] if known else None
+
     def marks(self, key: str) -> list[Mark]:
         """The places that a failure rests on: what was cited, or withheld, and what is right."""
-        number = key.removeprefix("e")
-        if not number.isdecimal() or int(number) >= len(self.lost):
+        row = self.row(key)
+        if row is None:
             return []
-        row = self.lost[int(number)]
         by_source = {document.source: document for document in self.documents}
         cited = row.citations or row.withheld
         marked = [
@@ -54,19 +60,37 @@ class Trial:
             for n, c in enumerate(cited, 1)
             if c.source in by_source
         ]
-        return marked + _gold(row, self.documents)
+        return marked + self._gold(row, by_source)
 
-
-def _gold(row: Row, documents: Sequence[Document]) -> list[Mark]:
-    """Where a right answer stands, as far as the row says."""
-    for document in documents:
-        if row.document not in (None, document.source):
-            continue
+    def _gold(self, row: Row, by_source: Mapping[str, Document]) -> list[Mark]:
+        """Where a right answer stands: as the file says, or the first time the words stand
+        there."""
+        question = self.questions.get(row.id)
+        for span in question.spans if question else ():
+            if span.document in by_source:
+                found = by_source[span.document]
+                return [Mark(RIGHT, found, span.start, span.end, near=True)]
+        within = [d for d in self.documents if row.document in (None, d.source)]
         for answer in row.gold:
-            start = document.text.find(answer)
-            if start >= 0:
-                return [Mark("✓", document, start, start + len(answer), near=True)]
-    return []
+            for place in whole_words(answer, within)[:1]:
+                return [Mark(RIGHT, by_source[place.document], place.start, place.end, near=True)]
+        return []
+
+    def told(self, key: str, language: str) -> str:
+        """A lost question, what would be right, and a way back, as HTML over its source."""
+        row = self.row(key)
+        if row is None:
+            return ""
+        back, right = safe(phrase("back", language)), safe(phrase("would be right", language))
+        return (
+            f'<div class="tried"><button type="button" class="back">← {back}</button>'
+            f'<p><b dir="auto">{safe(row.question)}</b><br/>{right}: '
+            f'<span dir="auto">{safe(_right(row, language))}</span></p></div>'
+        )
+
+
+def _right(row: Row, language: str) -> str:
+    return " / ".join(row.gold) or phrase("not said", language)
 
 
 def run(bot: Chatbot, file: str, trial: Trial, language: str) -> Iterator[None]:
@@ -82,6 +106,7 @@ def run(bot: Chatbot, file: str, trial: Trial, language: str) -> Iterator[None]:
         index.add(found.documents)
         bot = Chatbot(index, ranker=bot.ranker, strict=bot.strict, llm=bot.llm)
     trial.documents, trial.total = list(bot.documents), len(found.questions)
+    trial.questions = {question.id: question for question in found.questions}
     ended: queue.SimpleQueue[Report | BaseException | None] = queue.SimpleQueue()
 
     def progress(done: int, total: int) -> None:
@@ -133,18 +158,20 @@ def shown(held: Trial, language: str) -> str:
         mark = next(iter(held.marks(f"e{number}")), None)
         place = f'data-mark="{mark.label}"' if mark else ""
         link = f'<a href="#source" class="open" {place}>{said("open")}</a>' if mark else ""
-        right = " / ".join(row.gold) or phrase("not said", language)
+        sign = f" {RIGHT}" if any(m.label == RIGHT for m in held.marks(f"e{number}")) else ""
         items.append(
             f'<li data-key="e{number}"><b dir="auto">{safe(row.question)}</b> '
-            f'<span class="label">{safe(row.stage or "")}</span> {link}'
+            f'<span class="label">{safe(known("lost", row.stage or "", language))}</span> {link}'
             f'<dl><dt>{said("answered")}</dt><dd dir="auto">{safe(row.answer or row.error)}</dd>'
-            f'<dt>{said("would be right")}</dt><dd dir="auto">{safe(right)}</dd></dl></li>'
+            f"<dt>{said('would be right')}{sign}</dt>"
+            f'<dd dir="auto">{safe(_right(row, language))}</dd></dl></li>'
         )
     count = phrase("lost of", language).format(len(lost), len(report.rows))
     whole = page(report)
     stopped = f"<p>{said('interrupted')}</p>" if report.interrupted else ""
     return (
         f'<div class="trial"><p role="status">{safe(count)}</p>{stopped}'
+        f"<h2>{said('report')}</h2>"
         f'<iframe class="report" sandbox="" title="{said("report")}" srcdoc="{escape(whole)}">'
         f"</iframe><h2>{said('lost questions')}</h2><ul>{''.join(items)}</ul></div>"
     )
