@@ -345,7 +345,8 @@ class _Page:
             yield question, gr.skip(), gr.skip(), visit
             return
         turn = self.house.begin(visit, question)
-        note: Any = gr.skip() if visit.adding else ""
+        # What was wrong with a file stays to be read.
+        note: Any = gr.skip() if visit.adding or visit.failed else ""
         told = None
         while (awaited := self.house.awaited(visit)) or told is None:
             if awaited != told:
@@ -412,6 +413,7 @@ class _Page:
             yield (*kept, *self._noted(visit, found))
 
     def _noted(self, visit: Visit, found: render.Adding) -> tuple[Any, ...]:
+        visit.failed = bool(found.problems)
         note = render.adding(found, visit.language)
         stop = gr.update(visible=bool(found.reading))
         shown: Any = gr.skip()
