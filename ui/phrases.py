@@ -268,6 +268,10 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "gerade kein Platz: Alle Besucher zusammen haben so viel hinzugefügt, wie hineingeht. "
         "Versuchen Sie es in einer Stunde noch einmal",
     ),
+    "broken upload": (
+        "No file has come whole. Please send it again.",
+        "Es ist keine Datei ganz angekommen. Bitte senden Sie sie noch einmal.",
+    ),
     # What runs where
     "not local": (
         "Answers are quotes from the documents. What you add and ask goes to the computer that "
