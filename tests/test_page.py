@@ -243,6 +243,20 @@ def test_an_evaluation_ends_when_the_page_is_closed(
 
 
 @unclosed
+def test_programs_do_not_make_visitors_wait_for_each_other() -> None:
+    from ui import app
+
+    index = PassageIndex(encoder=Encoder())
+    index.add(START)
+    page = app.build(Chatbot(index))
+    # Gradio takes the least of what is said of one queue.
+    limits = [fn.concurrency_limit for fn in page.fns.values() if fn.concurrency_id == "add"]
+    assert limits == [app.UPLOADS] * 4
+    del page
+    gc.collect()
+
+
+@unclosed
 @pytest.mark.parametrize(("minutes", "there"), [(59, True), (61, False)])
 def test_a_visit_is_forgotten_an_hour_after_its_page_is_closed(minutes: int, there: bool) -> None:
     from gradio.state_holder import StateHolder

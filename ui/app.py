@@ -490,6 +490,7 @@ class _Page:
             hidden.click(
                 run, [*inputs, self.visit], [Api(None, anything, "JSON")], api_name=name,
                 concurrency_id=name if name in ("ask", "add") else "documents",
+                concurrency_limit=UPLOADS if name == "add" else 1,
                 show_progress="hidden",
             )  # fmt: skip
 
