@@ -521,7 +521,9 @@ def test_hostile_texts_come_through_an_upload_and_a_model_as_text(
         return Reply(as_json(*((f"Der Tresor {each}.", [place]) for each in _ELEMENTS)))
 
     file = tmp_path / "x' onfocus='document.title=1' autofocus='.md"
-    file.write_text("Der Tresor steht im Keller.\n\n" + "\n\n".join(PAYLOADS[::9]), "utf-8")
+    file.write_text(
+        "Der Tresor steht im Keller.\n\n" + "\n\n".join(PAYLOADS[::9]).replace("\x00", ""), "utf-8"
+    )
     with chatting(say, tmp_path) as where:
         visit = Visit(browser, where)
         page = visit.page
