@@ -43,10 +43,14 @@ _WRAPS = [
 PAYLOADS = [wrap.replace("{}", element) for element, wrap in product(_ELEMENTS, _WRAPS)]
 
 
+HARMLESS = ["some words"] * 3
+"""What the payloads are compared with: a turn of each kind."""
+
+
 def turns() -> list[Turn]:
-    """A turn for each payload, which stands in every text of it."""
+    """Two turns for each payload, which stands in every text of them."""
     found = []
-    for number, payload in enumerate(PAYLOADS, 1):
+    for number, payload in enumerate(HARMLESS + PAYLOADS, 1):
         held = canonical(f"Before. {payload} After.")
         document = Document(held, payload.replace("\n", " "), payload, payload[:9])
         citation = Citation(1, document, 0, len(held), held, 0, len(held), 0.9, payload)

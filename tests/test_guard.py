@@ -31,6 +31,10 @@ def part(name: bytes, data: bytes) -> bytes:
     return b"--beleg\r\n" + head + data + b"\r\n"
 
 
+WHOLE = part(b"a.txt", b"x") + b"--beleg--\r\n"
+MULTIPART = (b"content-type", b"multipart/form-data; boundary=beleg")
+
+
 def post(address: str, body: Any, **headers: str) -> tuple[int, str]:
     """Status and words of an upload; ``body`` may be an iterator, which is sent in chunks."""
     connection = HTTPConnection(urlsplit(address).netloc, timeout=60)
@@ -105,8 +109,9 @@ def test_an_endless_stream_is_cut_off(address: str, uploads: Path, several: bool
             assert size(uploads) < 2 * guard.UPLOAD + guard.REQUEST
 
     before = size(uploads)
-    status, _ = post(address, endless())
-    assert status in (0, 413)  # 0: the connection was closed while it was still sending
+    status, words = post(address, endless())
+    assert status == 413
+    assert "MB" in words or "maximum allowed size" in words
     assert sent < guard.REQUEST + 64 * MIB
     assert size(uploads) <= before
 
@@ -126,6 +131,7 @@ def test_a_length_that_is_too_large_is_refused_in_words(address: str) -> None:
 BROKEN = [
     b"",
     b"--beleg",
+    b"--beleg--\r\n",
     b"nonsense",
     b"--beleg\r\nContent-Disposition: form-data\r\n\r\nx\r\n--beleg--\r\n",
     part(b"cut.txt", b"x" * 1000)[:-300],
@@ -139,10 +145,10 @@ def test_a_broken_body_is_refused_and_leaves_nothing(
 ) -> None:
     before = size(uploads)
     status, words = post(address, body)
-    assert status in (200, 400, 413, 422), words
+    assert status == 400
+    assert len(words.split()) > 3
     assert "Traceback" not in words
-    # Of a file that was cut off, Gradio takes what came.
-    assert size(uploads) - before <= (len(body) if status == 200 else 0)
+    assert size(uploads) <= before
 
 
 @pytest.mark.parametrize(
@@ -159,20 +165,20 @@ def test_other_pages_may_not_post(address: str, origin: str | None, status: int)
 
 def test_without_room_uploads_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "held").mkdir()
-    (tmp_path / "held" / "a").write_bytes(b"x" * 11)
-    monkeypatch.setattr(guard, "REQUEST", 10)
+    (tmp_path / "held" / "a").write_bytes(b"x" * 110)
+    monkeypatch.setattr(guard, "REQUEST", 100)
     assert _ask(tmp_path, UPLOAD) == 200
-    monkeypatch.setattr(guard, "DISK", 20)
+    monkeypatch.setattr(guard, "DISK", 200)
     assert _ask(tmp_path, UPLOAD) == 507
     assert _ask(tmp_path, "/other") == 200
 
 
-@pytest.mark.parametrize(("length", "taken"), [(None, 2), (b"5", 4)])
+@pytest.mark.parametrize(("length", "taken"), [(None, 2), (len(WHOLE), 4)])
 def test_uploads_at_once_have_no_more_room_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: bytes | None, taken: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int | None, taken: int
 ) -> None:
-    monkeypatch.setattr(guard, "REQUEST", 10)
-    monkeypatch.setattr(guard, "DISK", 20)
+    monkeypatch.setattr(guard, "REQUEST", 2 * len(WHOLE))
+    monkeypatch.setattr(guard, "DISK", 4 * len(WHOLE))
     statuses: list[int] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -183,13 +189,14 @@ def test_uploads_at_once_have_no_more_room_together(
         await send({"type": "http.response.body", "body": b""})
 
     async def receive() -> Any:
-        return {"type": "http.request", "body": b"x" * 5, "more_body": False}
+        return {"type": "http.request", "body": WHOLE, "more_body": False}
 
     async def send(message: Any) -> None:
         statuses.extend([message["status"]] if "status" in message else [])
 
     async def uploads(held: guard.Guard, number: int) -> None:
-        headers = [(b"content-length", length)] if length else []
+        headers = [MULTIPART]
+        headers += [(b"content-length", str(length).encode())] if length else []
         scopes = [
             {"type": "http", "method": "POST", "path": UPLOAD, "headers": headers}
             for _ in range(number)
@@ -201,7 +208,7 @@ def test_uploads_at_once_have_no_more_room_together(
         await uploads(held, 8)
         assert sorted(statuses) == [200] * taken + [507] * (8 - taken)
         assert size(tmp_path) <= guard.DISK
-        monkeypatch.setattr(guard, "DISK", size(tmp_path) + 10)
+        monkeypatch.setattr(guard, "DISK", size(tmp_path) + guard.REQUEST)
         await uploads(held, 1)  # what was kept for them is free again
         assert statuses[-1] == 200
 
@@ -259,12 +266,12 @@ def _reply(folder: Path, path: str, answer: int, headers: dict[str, str]) -> tup
         await send({"type": "http.response.body", "body": b"as it was"})
 
     async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": WHOLE, "more_body": False}
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    held = [(name.encode(), value.encode()) for name, value in headers.items()]
+    held = [MULTIPART] + [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": "POST", "path": path, "headers": held}
     asyncio.run(guard.Guard(app, str(folder))(scope, receive, send))
     names = dict(sent[0]["headers"])

@@ -12,8 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +149,7 @@ def test_a_question_waits_for_the_file_that_was_dropped_before(browser: Any, add
     visit = Visit(browser, address, "de-DE")
     page = visit.page
     sent: list[Any] = []
-    uploads = re.compile(r"/upload\?")
+    uploads = re.compile(r"/upload(\?|$)")
     page.route(uploads, lambda route: sent.append(route))
     page.wait_for_function("document.documentElement.lang === 'de'")
     drop(page)
@@ -154,8 +157,7 @@ def test_a_question_waits_for_the_file_that_was_dropped_before(browser: Any, add
     visit.ask("Wie lange müssen Kartoffeln kochen?")
     playwright.expect(page.locator(".sending")).to_contain_text("Frage wartet")
     assert page.locator(".turn").count() == 0
-    while not sent:
-        page.wait_for_timeout(50)
+    assert len(sent) == 1
     sent[0].continue_()
     assert "zwanzig Minuten" in visit.answered()
     playwright.expect(page.locator(".sending")).to_have_text("")
@@ -262,6 +264,52 @@ def test_an_evaluation_ends_when_the_page_is_closed(
     assert ended.wait(60)
 
 
+@unclosed
+def test_programs_do_not_make_visitors_wait_for_each_other() -> None:
+    from ui import app
+
+    index = PassageIndex(encoder=Encoder())
+    index.add(START)
+    page = app.build(Chatbot(index))
+    # Gradio takes the least of what is said of one queue.
+    limits = [fn.concurrency_limit for fn in page.fns.values() if fn.concurrency_id == "add"]
+    assert limits == [app.UPLOADS] * 4
+    del page
+    gc.collect()
+
+
+@unclosed
+@pytest.mark.parametrize(("minutes", "there"), [(59, True), (61, False)])
+def test_a_visit_is_forgotten_an_hour_after_its_page_is_closed(minutes: int, there: bool) -> None:
+    from gradio.state_holder import StateHolder
+
+    from ui import app, visit
+    from ui.phrases import phrase
+
+    index = PassageIndex(encoder=Encoder())
+    index.add(START)
+    page = app.build(Chatbot(index))
+    page.state_session_capacity = 10
+    holder = StateHolder()
+    holder.set_blocks(page)
+    (state,) = [number for number, block in page.blocks.items() if block.stateful]
+    visited = visit.Visit()
+    gone = weakref.ref(visited)
+    session = holder["somebody"]
+    session[state] = visited
+    del visited
+    lives, _ = session._state_ttl[state]
+    session._state_ttl[state] = lives, datetime.now() - timedelta(minutes=minutes)
+    holder.delete_all_expired_state()
+    assert gone() is not None  # the page is open
+    session.is_closed = True
+    holder.delete_all_expired_state()
+    gc.collect()
+    assert (gone() is not None) is there
+    assert "an hour" in phrase("kept here", "en")
+    assert "an hour" in phrase("in memory", "en")
+
+
 def test_verdicts_are_kept(browser: Any, address: str, feedback: Path) -> None:
     visit = Visit(browser, address)
     visit.ask(ENGLISH)
@@ -279,6 +327,25 @@ def test_verdicts_are_kept(browser: Any, address: str, feedback: Path) -> None:
     assert (line["answers"], line["document"]) == (["Anatoli Antonow"], "gipfel.de.txt")
     assert visit.faults == []
     visit.page.context.close()
+
+
+def test_what_was_wrong_with_a_file_is_told_and_stays(browser: Any, address: str) -> None:
+    visit = Visit(browser, address)
+    page = visit.page
+    page.click("#page-settings-button")
+    drop(page, "empty.txt", " ")
+    error = page.locator("#upload-status .error")
+    playwright.expect(error).to_be_visible(timeout=PATIENCE_MS)
+    visit.ask(ENGLISH)
+    visit.answered()
+    playwright.expect(error).to_contain_text("empty.txt")
+    drop(page)
+    visit.added("rezept.txt")
+    visit.ask(ENGLISH)
+    visit.answered(2)
+    playwright.expect(page.locator("#upload-status")).to_have_text("")  # it has been seen
+    assert visit.faults == []
+    page.context.close()
 
 
 def test_a_citation_shows_its_quote_and_copies(browser: Any, address: str) -> None:
@@ -447,42 +514,115 @@ def hostile(tmp_path: Path) -> Iterator[str]:
 
 
 def test_500_hostile_texts_are_only_text(browser: Any, hostile: str) -> None:
-    from tests.hostile_page import PAYLOADS
-    from tests.test_render import ALLOWED, ATTRIBUTES
+    from tests.hostile_page import HARMLESS, PAYLOADS
 
     assert len(PAYLOADS) >= 500
+    texts = HARMLESS + PAYLOADS
     visit = Visit(browser, hostile)
     page = visit.page
     page.on("frameattached", lambda frame: visit.faults.append(f"frame {frame.url}"))
-
-    def only_ours(*selectors: str) -> None:
-        for selector in selectors:
-            held = page.evaluate(
-                """selector => [...document.querySelectorAll(selector + ' *')].map(
-                  e => [e.tagName.toLowerCase(), ...[...e.attributes].map(a => a.name)])""",
-                selector,
-            )
-            assert {tag for tag, *_ in held} <= ALLOWED, selector
-            names = {name for _, *names in held for name in names}
-            assert {name for name in names if not name.startswith("data-")} <= ATTRIBUTES, selector
-        assert page.evaluate("window.owned") is None
-        assert page.title() == "Beleg"
-
-    only_ours("#talk .talk", "#source .source")
+    only_ours(page, "#talk .talk", "#source .source")
     visit.ask("<img src=x onerror=alert(1)>")
-    page.locator(".turn").nth(2 * len(PAYLOADS) - 1).wait_for(timeout=PATIENCE_MS)
-    only_ours("#talk .talk", "#source .source")
-    for turn in range(1, 2 * len(PAYLOADS), 120):
+    page.locator(".turn").nth(2 * len(texts) - 1).wait_for(timeout=PATIENCE_MS)
+    only_ours(page, "#talk .talk", "#source .source")
+    shapes = page.evaluate(
+        """() => [...document.querySelectorAll('.turn')].map(
+          turn => [...turn.querySelectorAll('*')].map(e => e.tagName).join(' '))"""
+    )
+    kinds = 2 * len(HARMLESS)
+    for turn, shape in enumerate(shapes):
+        text = texts[turn // 2]
+        # The number of a citation may stand in a payload.
+        assert shape == shapes[turn % kinds] or "[1]" in text, text
+    for turn in range(1, 2 * len(texts), 120):
         link = page.locator(f".turn:nth-child({turn}) [data-mark]").first
         link.dispatch_event("click")
         page.locator(f"#source [data-key=t{turn}] mark.now").first.wait_for()
-        only_ours("#source .source")
+        only_ours(page, "#source .source")
     page.click("#page-documents-button")
     page.locator("#documents li").nth(100).wait_for()
-    only_ours("#documents .documents")
+    only_ours(page, "#documents .documents")
     page.wait_for_timeout(500)
     assert visit.faults == []
     page.context.close()
+
+
+def only_ours(page: Any, *selectors: str) -> None:
+    """Every element and attribute there is one of ours, and nothing has run."""
+    from tests.test_render import ALLOWED, ATTRIBUTES
+
+    for selector in selectors:
+        held = page.evaluate(
+            """selector => [...document.querySelectorAll(selector + ' *')].map(e => [
+              e.tagName.toLowerCase(), e.getAttribute('href'), ...e.getAttributeNames()])""",
+            selector,
+        )
+        assert {tag for tag, *_ in held} <= ALLOWED, selector
+        assert {link for _, link, *_ in held} <= {None, "#source"}, selector
+        names = {name for _, _, *names in held for name in names}
+        assert {name for name in names if not name.startswith("data-")} <= ATTRIBUTES, selector
+    assert page.evaluate("window.owned") is None
+    assert page.title() == "Beleg"
+
+
+def test_hostile_texts_come_through_an_upload_and_a_model_as_text(
+    browser: Any, tmp_path: Path
+) -> None:
+    from tests.hostile_page import _ELEMENTS, PAYLOADS
+
+    failing = False
+
+    def say(request: dict[str, Any]) -> Reply:
+        if failing:
+            return Reply(_ELEMENTS[2], status=500)
+        place = number(request, "Tresor")
+        return Reply(as_json(*((f"Der Tresor {each}.", [place]) for each in _ELEMENTS)))
+
+    file = tmp_path / "x' onfocus='document.title=1' autofocus='.md"
+    file.write_text(
+        "Der Tresor steht im Keller.\n\n" + "\n\n".join(PAYLOADS[::9]).replace("\x00", ""), "utf-8"
+    )
+    with chatting(say, tmp_path) as where:
+        visit = Visit(browser, where)
+        page = visit.page
+        page.on("frameattached", lambda frame: visit.faults.append(f"frame {frame.url}"))
+        visit.upload(file)
+        playwright.expect(page.locator("#upload-status")).to_contain_text(
+            "Added", timeout=PATIENCE_MS
+        )
+        visit.ask(f"Wo steht der Tresor {_ELEMENTS[2]}?")
+        assert visit.answered().count("Der Tresor") > 3
+        assert _ELEMENTS[2] in page.inner_text(".turn")
+        only_ours(page, "#talk .talk", "#source .source")
+        failing = True
+        visit.ask(f"Wo steht der Tresor {_ELEMENTS[0]}?")
+        assert _ELEMENTS[0] in visit.answered(2)
+        only_ours(page, "#talk .talk", "#source .source")
+        page.click("#page-documents-button")
+        page.locator("#documents li").nth(1).wait_for()
+        only_ours(page, "#documents .documents")
+        assert visit.faults == []
+        page.context.close()
+
+
+@contextmanager
+def chatting(say: Callable[[dict[str, Any]], Reply], folder: Path) -> Iterator[str]:
+    """The address of the chat with a language model that says that."""
+    with serving() as server:
+        server.say = say
+        model = ["--llm", "openai:tiny", "--llm-url", server.address]
+        with subprocess.Popen(
+            command("chat", *model, "--feedback", folder / "feedback.jsonl"),
+            cwd=ROOT,
+            env=environment(TMPDIR=str(folder), OPENAI_API_KEY="x"),
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        ) as process:
+            assert process.stdout is not None
+            try:
+                yield process.stdout.readline().split()[3]
+            finally:
+                process.terminate()
 
 
 @pytest.fixture
@@ -504,21 +644,8 @@ def with_model(tmp_path: Path) -> Iterator[str]:
             )
         )
 
-    with serving() as server:
-        server.say = say
-        model = ["--llm", "openai:tiny", "--llm-url", server.address]
-        with subprocess.Popen(
-            command("chat", *model, "--feedback", tmp_path / "feedback.jsonl"),
-            cwd=ROOT,
-            env=environment(TMPDIR=str(tmp_path), OPENAI_API_KEY="x"),
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-        ) as process:
-            assert process.stdout is not None
-            try:
-                yield process.stdout.readline().split()[3]
-            finally:
-                process.terminate()
+    with chatting(say, tmp_path) as where:
+        yield where
 
 
 def test_a_language_models_sentences_are_marked_translated_and_dropped(

@@ -373,7 +373,8 @@ class _Page:
             yield question, gr.skip(), gr.skip(), visit
             return
         turn = self.house.begin(visit, question)
-        note: Any = gr.skip() if visit.adding else ""
+        # What was wrong with a file stays to be read.
+        note: Any = gr.skip() if visit.adding or visit.failed else ""
         told = None
         while (awaited := self.house.awaited(visit)) or told is None:
             if awaited != told:
@@ -439,6 +440,7 @@ class _Page:
             yield (*kept, *self._noted(visit, found))
 
     def _noted(self, visit: Visit, found: render.Adding) -> tuple[Any, ...]:
+        visit.failed = bool(found.problems)
         note = render.adding(found, visit.language)
         stop = gr.update(visible=bool(found.reading))
         shown: Any = gr.skip()
@@ -518,6 +520,7 @@ class _Page:
             hidden.click(
                 run, [*inputs, self.visit], [Api(None, anything, "JSON")], api_name=name,
                 concurrency_id=name if name in ("ask", "add") else "documents",
+                concurrency_limit=UPLOADS if name == "add" else 1,
                 show_progress="hidden",
             )  # fmt: skip
 

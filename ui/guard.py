@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
@@ -108,6 +109,7 @@ class Guard:
             return
         limit = REQUEST if _is_upload(scope) else BODY
         taken = 0
+        parts = _Parts(headers) if _is_upload(scope) else None
 
         async def counted() -> Message:
             nonlocal taken
@@ -115,6 +117,8 @@ class Guard:
             taken += len(message.get("body", b""))
             if taken > limit:
                 raise _TooLarge
+            if parts is not None and message["type"] == "http.request":
+                parts.met(message)
             return message
 
         reworded = False
@@ -126,7 +130,7 @@ class Guard:
                 if answer is not None:
                     reworded = True
                     await _refuse(with_policy, *answer)
-            if taken <= limit and not reworded:
+            if taken <= limit and not reworded and not (parts and parts.broken):
                 await with_policy(message)
 
         reserved = _most(scope, headers)
@@ -134,7 +138,7 @@ class Guard:
         self._reserved += reserved
         try:
             await self.app(scope, counted, in_words)
-        except _TooLarge:
+        except (_TooLarge, _Broken):
             pass
         finally:
             self._uploads -= _is_upload(scope)
@@ -143,6 +147,8 @@ class Guard:
                 _sweep(self.folder)
         if taken > limit:
             await _refuse(with_policy, 413, _too_large(limit, language))
+        elif parts and parts.broken:
+            await _refuse(with_policy, 400, phrase("broken upload", language))
 
     def _problem(
         self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes], language: str
@@ -165,6 +171,30 @@ class Guard:
 
 class _TooLarge(Exception):
     """More has come than a request may hold."""
+
+
+class _Broken(Exception):
+    """An upload has ended before its end, or holds no file."""
+
+
+class _Parts:
+    """Whether an upload is whole: Gradio takes what came of a file that was cut off."""
+
+    def __init__(self, headers: dict[bytes, bytes]) -> None:
+        found = re.search(rb'boundary="?([^";]+)', headers.get(b"content-type", b""))
+        self._end = b"--" + found[1].strip() + b"--" if found else b""
+        self._tail = b""
+        self._any = False
+        self.broken = False
+
+    def met(self, message: Message) -> None:
+        """The next piece of it. Raises _Broken."""
+        held = self._tail + message.get("body", b"")
+        self._any |= b"\r\n\r\n" in held  # the end of a part's headers
+        self._tail = held[-len(self._end) - 4 :]
+        if not message.get("more_body") and not (self._any and self._end in self._tail):
+            self.broken = True
+            raise _Broken
 
 
 def _too_large(limit: int, language: str) -> str:

@@ -189,10 +189,11 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "this visit": ("only for this visit", "nur für diesen Besuch"),
     "for all": ("for all visitors", "für alle Besucher"),
     "kept here": (
-        "What you add or remove is only for this visit: nobody else sees it, and it is gone when "
-        "you close the page.",
-        "Was Sie hinzufügen oder entfernen, gilt nur für diesen Besuch: Niemand sonst sieht es, "
-        "und es ist weg, wenn Sie die Seite schließen.",
+        "What you add or remove is only for this visit: nobody else sees it. You lose it when you "
+        "close the page, and an hour later Beleg has forgotten it.",
+        "Was Sie hinzufügen oder entfernen, gilt nur für diesen Besuch: Niemand sonst sieht es. "
+        "Sie verlieren es, wenn Sie die Seite schließen, und eine Stunde danach hat Beleg es "
+        "vergessen.",
     ),
     "kept for all": (
         "What you add or remove is added to or removed from the index on disk, for all who use it.",
@@ -329,8 +330,8 @@ _PHRASES: dict[str, tuple[str, str]] = {
     ),
     "kept": ("Documents", "Dokumente"),
     "in memory": (
-        "in memory, until you close the page",
-        "im Speicher, bis Sie die Seite schließen",
+        "in memory, until an hour after you close the page",
+        "im Speicher, bis eine Stunde, nachdem Sie die Seite schließen",
     ),
     "feedback": ("Verdicts on answers", "Urteile über Antworten"),
     "no feedback": ("not kept", "werden nicht festgehalten"),
@@ -364,6 +365,10 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "no room just now: all visitors together have added as much as fits. Try again in an hour",
         "gerade kein Platz: Alle Besucher zusammen haben so viel hinzugefügt, wie hineingeht. "
         "Versuchen Sie es in einer Stunde noch einmal",
+    ),
+    "broken upload": (
+        "No file has come whole. Please send it again.",
+        "Es ist keine Datei ganz angekommen. Bitte senden Sie sie noch einmal.",
     ),
     # What runs where
     "not local": (

@@ -39,3 +39,10 @@ document.addEventListener('keydown', (event) => {
 document.addEventListener('click', (event) => {
   if (event.target.closest?.('#button-ask')) hold(event);
 }, true);
+
+// What becomes of files is told where questions and documents are.
+document.addEventListener('drop', (event) => {
+  const other = '#page-evaluate-button, #page-settings-button';
+  if (event.dataTransfer?.types.includes('Files') && find(`:is(${other})[aria-selected=true]`))
+    find('#page-ask-button').click();
+}, true);

@@ -61,6 +61,8 @@ class Visit:
     model: bool = True
     translate: bool = False
     adding: dict[threading.Event, str] = field(default_factory=dict)
+    failed: bool = False
+    """Whether something was wrong with what was added last."""
     coming: list[Document] = field(default_factory=list)
     characters: int = 0
     trial: Trial | None = None
