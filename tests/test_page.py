@@ -111,7 +111,8 @@ def test_a_visit_from_drop_to_verdict(
             page.screenshot(path=f"{SHOTS}/{name}-{language[:2]}-{scheme}-{width}.png")
 
     page.get_by_role("button", name=ask, exact=True).wait_for()
-    # The labels are there at once, the page's language with the server's first reply.
+    # The labels are there at once, the other texts with the server's first reply.
+    page.locator(f"#masthead [lang={language[:2]}]").wait_for()
     playwright.expect(page.locator("html")).to_have_attribute("lang", language[:2])
     look("start")
 
@@ -781,7 +782,7 @@ def test_no_text_is_shown_before_its_language_is_known(browser: Any, address: st
     context = browser.new_context(locale="de-DE")
     held: list[Any] = []
     asking = re.compile("/gradio_api/(run|queue/join)")
-    context.route(asking, held.append)
+    context.route(asking, lambda route: held.append(route))
     visit = Visit(browser, address, context=context)
     page = visit.page
     page.get_by_role("tab", name="Fragen", exact=True).wait_for()
@@ -806,7 +807,7 @@ def test_what_is_no_document_or_too_large_is_refused_in_the_pages_language(
     page = visit.page
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.url))
-    playwright.expect(page.locator("html")).to_have_attribute("lang", "de")
+    page.locator("#masthead [lang=de]").wait_for()
     page.evaluate(
         """([text, bytes]) => {
           const data = new DataTransfer();

@@ -247,10 +247,10 @@ const filled = (text, ...values) => text.split('{}').reduce((done, part, n) => d
 let passing = false;
 
 function refuse(problems, close) {
-  find('.refused')?.remove();
+  find('.not-sent')?.remove();
   if (!problems.length) return;
   const box = document.createElement('div');
-  box.className = 'refused';
+  box.className = 'not-sent';
   box.setAttribute('role', 'alert');
   for (const problem of problems) {
     const line = document.createElement('p');
