@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.embed import Encoder
-from index.lexical import question_words, stem, words
+from index.lexical import question_words, stem, stop_words, words
 from index.split import sentences
 from index.types import Document
 from index.vectors import Encoding
@@ -53,6 +53,7 @@ PIECE = 3
 """So many words, at least, has each piece of a quotation that is stitched together."""
 LOOKED_FOR = 10
 """So many alien quotations of an answer are looked for in other documents."""
+_YES_OR_NO = frozenset("yes no ja nein doch".split())
 
 _MARKER = re.compile(r"\[(\d+)\]")
 _MARKS = '"“”„‟«»‹›‚'
@@ -88,7 +89,8 @@ class Claim:
 
     ``start`` and ``end`` are code points of the answer's text; ``markers`` those of its
     citations, or else of the next ones in its paragraph; ``score`` the chance that these
-    support it, 0 to 1; ``support`` one of ``SUPPORT``.
+    support it, 0 to 1; ``support`` one of ``SUPPORT``. What says nothing without the question
+    ("No, he did not.") is weak: nothing in it can be held against a quote.
     """
 
     start: int
@@ -324,7 +326,11 @@ def _judged(
 ) -> list[tuple[float, list[tuple[str, int, int]]]]:
     """The chance of each sentence to be supported, 1 word for word and 0 without a citation,
     and what is against that: kind, start, end."""
-    asked = [part for part in parts if part.markers and not part.verbatim]
+    asked = [
+        part
+        for part in parts
+        if part.markers and not part.verbatim and _says_something(part.text, language)
+    ]
     used = sorted({marker for part in asked for marker in part.markers})
     quotes = {marker: _quote_texts(known[marker]) for marker in used}
     texts = list(dict.fromkeys([p.text for p in asked] + [t for q in quotes.values() for t in q]))
@@ -333,6 +339,9 @@ def _judged(
     for part in parts:
         if part.verbatim or not part.markers:
             found.append((float(part.verbatim), []))
+            continue
+        if part.text not in encoded:
+            found.append((Weights.shipped().unsupported, []))  # the least that is weak
             continue
         sources = [Source(known[m].quote, known[m].document.language) for m in part.markers]
         features = support_features(
@@ -353,6 +362,12 @@ def _judged(
         against = contradicted(part.text, language, nearest, spoken, sources)
         found.append((Weights.shipped().chance(features), against))
     return found
+
+
+def _says_something(text: str, language: str) -> bool:
+    """Whether it has a word that says something alone."""
+    little = stop_words(language) | _YES_OR_NO
+    return any(word not in little for word in words(text))
 
 
 def contradicted(

@@ -223,6 +223,25 @@ def test_a_grouped_number_means_what_either_language_means_by_it() -> None:
     assert [kind for kind, *_ in missing("It was 15,500 pieces.", "en", [source])] == ["number"]
 
 
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("No. [1]", "en"),
+        ("Yes, he did. [1]", "en"),
+        ("No, he did not. [1]", "en"),
+        ("He was there then. [1]", "en"),
+        ("Ja. [1]", "de"),
+        ("Nein, das war es nicht. [1]", "de"),
+        ("Er hat es. [1]", "de"),
+        ("🙂 [1]", "de"),
+        ("--- [1]", "de"),
+    ],
+)
+def test_what_says_nothing_alone_is_weak(text: str, language: str, encoder: Encoder) -> None:
+    (claim,) = check(text, WHOLE, language=language, encoder=encoder)
+    assert claim.support == "weak"
+
+
 def test_a_flag_takes_the_full_support_away(encoder: Encoder) -> None:
     right = "Der Ausbau des Hafens von Lübeck war 1957 [1]."
     wrong = right.replace("1957", "1958")
