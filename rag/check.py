@@ -17,7 +17,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,8 @@ PIECE = 3
 """So many words, at least, has each piece of a quotation that is stitched together."""
 LOOKED_FOR = 10
 """So many alien quotations of an answer are looked for in other documents."""
+RUN = 8
+"""So many sentences in a row, at most, are looked at for being word for word in a quote."""
 _YES_OR_NO = frozenset("yes no ja nein doch".split())
 
 _MARKER = re.compile(r"\[(\d+)\]")
@@ -64,6 +66,8 @@ _QUOTATION = re.compile(
 _ELLIPSIS = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.)\s*\]|\(\s*(?:…|\.\.\.)\s*\)|…|\.\.\.)\s*")
 _PLAIN = str.maketrans({**dict.fromkeys(_MARKS + "\u00ad\u200b\u2060\ufeff"), "’": "'", "‘": "'",
                         **dict.fromkeys("‐‑‒–—−", "-")})  # fmt: skip
+_ONE_MARK = str.maketrans(dict.fromkeys(_MARKS, "\x00"))  # which no text holds
+_POWER = re.compile(r"(?<=\d)[⁰¹²³⁴⁵⁶⁷⁸⁹]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,24 +251,52 @@ def _parts(text: str, language: str, known: Mapping[int, Citation]) -> list[_Par
     for part, after in reversed(list(pairwise(parts))):
         if not part.markers and "\n" not in text[part.end : after.start]:
             part.markers = after.markers
-    for part in parts:
-        quotes = [known[marker].quote for marker in part.markers]
-        part.verbatim = any(_is_said(_plain(part.text), _plain(quote)) for quote in quotes)
+    _mark_verbatim(parts, known)
     return parts
 
 
-def _is_said(sentence: str, quote: str) -> bool:
-    """Whether a plain quote holds a sentence whole: part of one may say the contrary."""
-    whole = rf"(?:^|[^\w\s,]\s){re.escape(sentence)}(?:$|(?<=[^\w\s,])\s)"
-    return bool(re.search(whole, quote))
+def _mark_verbatim(parts: Sequence[_Part], known: Mapping[int, Citation]) -> None:
+    """Word for word are runs of sentences that are whole sentences of a quote: part of one may
+    say the contrary."""
+    runs = {marker: _runs(known[marker]) for marker in {m for part in parts for m in part.markers}}
+    for _, group in groupby(parts, key=lambda part: part.markers):
+        same = list(group)
+        said = [_plain(part.text, marks=True) for part in same]
+        for i, part in enumerate(same):
+            for j in range(i + 1, min(len(same), i + RUN) + 1):
+                if any(" ".join(said[i:j]) in runs[marker] for marker in part.markers):
+                    for whole in same[i:j]:
+                        whole.verbatim = True
+
+
+def _runs(citation: Citation) -> set[str]:
+    """The runs of whole sentences of a quote, plain but for quotation marks. What follows a
+    colon is not whole: it may be what somebody made up."""
+    quote = citation.quote
+    found = set()
+    for text in {quote, " ".join(quote.split())}:  # as it is, and as it is shown
+        spans = sentences(text, citation.document.language)
+        said = [_plain(text[span.start : span.end], marks=True) for span in spans]
+        starts = [i for i in range(len(said)) if i == 0 or not said[i - 1].endswith(":")]
+        found |= {
+            " ".join(said[i:j]) for i in starts for j in range(i + 1, min(len(said), i + RUN) + 1)
+        }
+    return found
 
 
 # --- Quotations -----------------------------------------------------------------------
 
 
-def _plain(text: str) -> str:
-    """Text as it is compared: case, white space, quotation marks and Unicode do not count."""
-    text = unicodedata.normalize("NFKC", _MARKER.sub("", text)).translate(_PLAIN)
+def _plain(text: str, *, marks: bool = False) -> str:
+    """Text as it is compared: case, white space, quotation marks and Unicode do not count.
+
+    With ``marks`` it counts that something is in quotation marks, but not which they are. A
+    power stays one: 10² is not 102.
+    """
+    if marks:
+        text = text.translate(_ONE_MARK)
+    text = _POWER.sub(r"^\g<0>", _MARKER.sub("", text))
+    text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
     return " ".join(text.casefold().split())
 
 
