@@ -28,7 +28,7 @@ from rag.language import (
     UNKNOWN_LANGUAGE,
     UNKNOWN_QUESTION,
 )
-from rag.llm import LanguageModel, Reply
+from rag.llm import LanguageModel, Reply, harmless
 from rag.refusals import refuses_to_answer
 from rag.trace import trace
 
@@ -299,6 +299,7 @@ class Chatbot:
             language=language,
             encoder=self.index.encoder,
             holding=lambda quotation: self.index.holding(quotation, language, view),
+            shown=harmless,
         )
         against = disagreements(answer.citations, answer.passages[:PASSAGES], view)
         took = answer.seconds.get("check", 0.0) + time.perf_counter() - started

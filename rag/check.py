@@ -145,11 +145,13 @@ def check(
     language: str,
     encoder: Encoder,
     holding: Callable[[str], Iterable[Document]] = lambda quotation: (),
+    shown: Callable[[str], str] = lambda text: text,
 ) -> tuple[Claim, ...]:
     """The sentences of an answer, each with its support and what is wrong with it.
 
     ``language`` is the answer's; ``holding`` finds the documents that an alien quotation may be
-    from. Every ``[n]`` that is a citation's marker counts as one.
+    from; ``shown`` makes of a text what the answer's writer saw of it, and may quote. Every
+    ``[n]`` that is a citation's marker counts as one.
     """
     known = {citation.marker: citation for citation in citations}
     parts = _parts(text, language, known)
@@ -157,7 +159,8 @@ def check(
         marker: Source(c.document.text[c.passage_start : c.passage_end], c.document.language)
         for marker, c in known.items()
     }
-    held = _plain("\n".join(source.text for source in passages.values()))
+    texts = [source.text for source in passages.values()]
+    held = _plain("\n".join(texts + [shown(text) for text in texts]))
     quoted = list(_quotations(text, held, citations, holding))
     judged = _judged(parts, known, passages, language, encoder)
     claims = []
@@ -170,12 +173,13 @@ def check(
                 a, b = part.offsets[start], part.offsets[end - 1] + 1
                 flags.append(Flag(kind, text[a:b], a, b))
         flags.sort(key=lambda flag: flag.start)
+        across = all(passages[marker].language != language for marker in part.markers)
         claims.append(
             Claim(
                 part.start,
                 part.end,
                 part.markers,
-                _support(chance, flags),
+                _support(chance, flags, across),
                 chance,
                 tuple(flags),
             )
@@ -205,9 +209,12 @@ def without_unsupported(answer: Answer) -> Answer:
     )
 
 
-def _support(chance: float, flags: Sequence[Flag]) -> str:
+def _support(chance: float, flags: Sequence[Flag], across: bool) -> str:
+    """One of ``SUPPORT``; a quotation that is found nowhere may be translated where a sentence is
+    in another language than its quotes (``across``)."""
     weights = Weights.shipped()
-    if chance < weights.unsupported or any(flag.kind in QUOTATIONS for flag in flags):
+    wrong = QUOTATIONS[1:] if across else QUOTATIONS
+    if chance < weights.unsupported or any(flag.kind in wrong for flag in flags):
         return SUPPORT[2]
     return SUPPORT[0] if chance >= weights.supported and not flags else SUPPORT[1]
 

@@ -18,6 +18,7 @@ from rag.chatbot import Chatbot
 from rag.check import KINDS, QUOTATIONS, SUPPORT, Claim, check, without_unsupported
 from rag.contrast import contrasts
 from rag.facts import Source, missing
+from rag.llm import harmless
 from tests.conftest import ROOT
 
 GERMAN = Document(
@@ -215,6 +216,39 @@ def test_word_for_word_are_whole_sentences(said: str, quote: str, whole: bool) -
     citations = [cite(1, quote, Document(quote, "d", "D", "de"))]
     claims = check(f"{said} [1]", citations, language="de", encoder=_Blind())  # type: ignore[arg-type]
     assert [claim.score == 1 for claim in claims] == [whole] * len(claims)
+
+
+def test_what_a_model_was_shown_may_be_quoted() -> None:
+    document = Document("The treaty was signed in Minsk[12] on 5 September.", "d", "D", "en")
+    text = f'It says: "{harmless(document.text)}" [1]'
+    assert "Minsk(12)" in text
+    claims = check(
+        text,
+        [cite(1, document.text, document)],
+        language="en",
+        encoder=_Blind(),  # type: ignore[arg-type]
+        shown=harmless,
+    )
+    assert [flag.kind for claim in claims for flag in claim.flags] == []
+
+
+def test_a_translated_quotation_is_flagged_and_no_more(encoder: Encoder) -> None:
+    document = Document("Er will ein Treffen „auf neutralem Boden“ in Wien.", "d", "D", "de")
+    citations = [cite(1, document.text, document)]
+    (across,) = check(
+        'He wants a meeting "on neutral ground" in Vienna. [1]',
+        citations,
+        language="en",
+        encoder=encoder,
+    )
+    (within,) = check(
+        "Er will ein Treffen „auf neuem Boden“ in Wien. [1]",
+        citations,
+        language="de",
+        encoder=encoder,
+    )
+    assert [[flag.kind for flag in claim.flags] for claim in (across, within)] == [["invented"]] * 2
+    assert (across.support, within.support) == ("weak", "unsupported")
 
 
 def test_a_number_of_the_passage_that_is_not_quoted(encoder: Encoder) -> None:
