@@ -14,13 +14,22 @@ from index.load import load_all
 from index.store import PassageIndex, Query, View
 from index.types import Document, Hit
 from rag.answer import Answer
-from rag.check import check, without_unsupported
+from rag.check import SUPPORT, check, without_unsupported
 from rag.config import Settings
 from rag.conversation import HISTORY, understand
 from rag.disagree import disagreements
-from rag.extract import PASSAGES, Ranker, extract
-from rag.language import FALLBACK, NOTHING_ASKED, REFUSAL, UNKNOWN_LANGUAGE, UNKNOWN_QUESTION
-from rag.llm import LanguageModel, Reply
+from rag.extract import PASSAGES, Extract, Ranker, extract
+from rag.language import (
+    DROPPED,
+    FAILURES,
+    FALLBACK,
+    NOTHING_ASKED,
+    REFUSAL,
+    UNKNOWN_LANGUAGE,
+    UNKNOWN_QUESTION,
+)
+from rag.llm import LanguageModel, Reply, harmless
+from rag.refusals import refuses_to_answer
 from rag.trace import trace
 
 EXAMPLE = Path(__file__).parent / "example" / "gipfel.de.txt"
@@ -195,41 +204,72 @@ class Chatbot:
                 else:
                     yield event
         asked = time.perf_counter()
+        seconds = {
+            "search": searched - rewritten,
+            "answer": chosen - searched,
+            **({"rewrite": rewritten - started} if understood else {}),
+            **({"llm": asked - chosen} if reply.trace else {}),
+        }
+        blank = Answer(
+            question=question, language=query.language, answered=False, text="", mode="",
+            citations=(), passages=tuple(hits), confidence=found.confidence, seconds=seconds,
+            by_keywords=found.by_keywords, understood=understood,
+        )  # fmt: skip
+        yield self._answer(blank, reply, query, found, view)
+
+    def _answer(
+        self, blank: Answer, reply: Reply, query: Query, found: Extract, view: View
+    ) -> Answer:
+        """``blank``, filled with a language model's reply or, without one, with what was found,
+        and checked. A reply that turns out to be none gives way."""
+        citations = found.citations if found.answers and not reply.refused else ()
+        text = " ".join(f"{' '.join(c.quote.split())} [{c.marker}]" for c in citations)
+        spoken = citations[0].document.language if citations else query.language
         if reply.text:
-            mode, citations, text = "llm", reply.citations, reply.text
-            spoken = query.spoken
-        else:
-            mode, citations = "extractive", found.citations if found.answers else ()
-            text = " ".join(f"{' '.join(c.quote.split())} [{c.marker}]" for c in citations)
-            spoken = citations[0].document.language if citations else query.language
-        if reply.refused:
-            mode, citations, text = "llm", (), ""
+            citations, text, spoken = reply.citations, reply.text, query.spoken
         fallback = FALLBACK[query.language].format(reason=reply.failure) if reply.failure else ""
-        notices = (fallback, reply.notice, self._notice(query, hits))
-        answer = Answer(
-            question=question,
-            language=query.language,
+        notices = (fallback, reply.notice, self._notice(query, blank.passages))
+        answer = replace(
+            blank,
             answered=bool(citations),
             text=text or REFUSAL[query.language],
-            mode=mode,
+            mode="llm" if reply.text or reply.refused else "extractive",
             citations=citations,
-            passages=tuple(hits),
             # The model has read what was found, and says that it does not answer.
-            confidence=0.0 if reply.refused else found.confidence,
-            seconds={
-                "search": searched - rewritten,
-                "answer": chosen - searched,
-                **({"rewrite": rewritten - started} if understood else {}),
-                **({"llm": asked - chosen} if reply.trace else {}),
-            },
+            confidence=0.0 if reply.refused else blank.confidence,
             notice=" ".join(filter(None, notices)),
             withheld=() if citations else found.citations,
             removed_markers=reply.removed_markers,
-            by_keywords=found.by_keywords,
-            understood=understood,
-            trace=trace(query, hits, found, reply.trace),
+            trace=trace(query, blank.passages, found, reply.trace),
         )
-        yield self._checked(answer, view, spoken)
+        if not citations:
+            return answer
+        answer = self._checked(answer, view, spoken)
+        again = replace(blank, seconds=answer.seconds)
+        instead = replace(reply, text="", citations=(), notice="")
+        sure = answer.claims[0].support == SUPPORT[0] if answer.claims else False
+        if reply.text and not sure and refuses_to_answer(reply.text, cites=True):
+            return self._answer(again, replace(instead, refused=True), query, found, view)
+        if not self.strict:
+            return answer
+        kept = without_unsupported(answer)
+        if reply.text and not kept.citations:
+            why = FAILURES[query.language]["unsupported"]
+            failed = replace(instead, failure=why, trace={**reply.trace, "failure": why})
+            return self._answer(again, failed, query, found, view)
+        if not kept.citations:
+            return replace(
+                answer, answered=False, text=REFUSAL[query.language], citations=(), claims=(),
+                disagreements=(), withheld=answer.citations,
+            )  # fmt: skip
+        if dropped := len(answer.claims) - len(kept.claims):
+            line = DROPPED[query.language].format(dropped)
+            kept = replace(
+                kept,
+                notice=f"{kept.notice} {line}".strip(),
+                trace={**kept.trace, "dropped": dropped},
+            )
+        return kept
 
     def translated(self, answer: Answer) -> Answer:
         """The answer with a machine translation of each quote in another language than its own;
@@ -252,8 +292,6 @@ class Chatbot:
     def _checked(self, answer: Answer, view: View, language: str) -> Answer:
         """The answer, whose text is in ``language``, with every sentence held against its
         citations."""
-        if not answer.answered:
-            return answer
         started = time.perf_counter()
         claims = check(
             answer.text,
@@ -261,20 +299,12 @@ class Chatbot:
             language=language,
             encoder=self.index.encoder,
             holding=lambda quotation: self.index.holding(quotation, language, view),
+            shown=harmless,
         )
         against = disagreements(answer.citations, answer.passages[:PASSAGES], view)
-        seconds = {**answer.seconds, "check": time.perf_counter() - started}
-        checked = replace(answer, claims=claims, disagreements=against, seconds=seconds)
-        if not self.strict:
-            return checked
-        kept = without_unsupported(checked)
-        if kept.citations:
-            return kept
-        refusal = REFUSAL[answer.language]
-        return replace(
-            kept, answered=False, text=refusal, claims=(), disagreements=(),
-            withheld=answer.citations,
-        )  # fmt: skip
+        took = answer.seconds.get("check", 0.0) + time.perf_counter() - started
+        seconds = {**answer.seconds, "check": took}
+        return replace(answer, claims=claims, disagreements=against, seconds=seconds)
 
     def _notice(self, query: Query, hits: Sequence[Hit]) -> str:
         """A line where nothing is asked, or where the encoder does not know the language of the

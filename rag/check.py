@@ -17,7 +17,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.embed import Encoder
-from index.lexical import question_words, stem, words
+from index.lexical import question_words, stem, stop_words, words
 from index.split import sentences
 from index.types import Document
 from index.vectors import Encoding
@@ -53,6 +53,9 @@ PIECE = 3
 """So many words, at least, has each piece of a quotation that is stitched together."""
 LOOKED_FOR = 10
 """So many alien quotations of an answer are looked for in other documents."""
+RUN = 8
+"""So many sentences in a row, at most, are looked at for being word for word in a quote."""
+_YES_OR_NO = frozenset("yes no ja nein doch".split())
 
 _MARKER = re.compile(r"\[(\d+)\]")
 _MARKS = '"“”„‟«»‹›‚'
@@ -63,6 +66,8 @@ _QUOTATION = re.compile(
 _ELLIPSIS = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.)\s*\]|\(\s*(?:…|\.\.\.)\s*\)|…|\.\.\.)\s*")
 _PLAIN = str.maketrans({**dict.fromkeys(_MARKS + "\u00ad\u200b\u2060\ufeff"), "’": "'", "‘": "'",
                         **dict.fromkeys("‐‑‒–—−", "-")})  # fmt: skip
+_ONE_MARK = str.maketrans(dict.fromkeys(_MARKS, "\x00"))  # which no text holds
+_POWER = re.compile(r"(?<=\d)[⁰¹²³⁴⁵⁶⁷⁸⁹]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,8 @@ class Claim:
 
     ``start`` and ``end`` are code points of the answer's text; ``markers`` those of its
     citations, or else of the next ones in its paragraph; ``score`` the chance that these
-    support it, 0 to 1; ``support`` one of ``SUPPORT``.
+    support it, 0 to 1; ``support`` one of ``SUPPORT``. What says nothing without the question
+    ("No, he did not.") is weak: nothing in it can be held against a quote.
     """
 
     start: int
@@ -139,11 +145,13 @@ def check(
     language: str,
     encoder: Encoder,
     holding: Callable[[str], Iterable[Document]] = lambda quotation: (),
+    shown: Callable[[str], str] = lambda text: text,
 ) -> tuple[Claim, ...]:
     """The sentences of an answer, each with its support and what is wrong with it.
 
     ``language`` is the answer's; ``holding`` finds the documents that an alien quotation may be
-    from. Every ``[n]`` that is a citation's marker counts as one.
+    from; ``shown`` makes of a text what the answer's writer saw of it, and may quote. Every
+    ``[n]`` that is a citation's marker counts as one.
     """
     known = {citation.marker: citation for citation in citations}
     parts = _parts(text, language, known)
@@ -151,7 +159,8 @@ def check(
         marker: Source(c.document.text[c.passage_start : c.passage_end], c.document.language)
         for marker, c in known.items()
     }
-    held = _plain("\n".join(source.text for source in passages.values()))
+    texts = [source.text for source in passages.values()]
+    held = _plain("\n".join(texts + [shown(text) for text in texts]))
     quoted = list(_quotations(text, held, citations, holding))
     judged = _judged(parts, known, passages, language, encoder)
     claims = []
@@ -164,12 +173,13 @@ def check(
                 a, b = part.offsets[start], part.offsets[end - 1] + 1
                 flags.append(Flag(kind, text[a:b], a, b))
         flags.sort(key=lambda flag: flag.start)
+        across = all(passages[marker].language != language for marker in part.markers)
         claims.append(
             Claim(
                 part.start,
                 part.end,
                 part.markers,
-                _support(chance, flags),
+                _support(chance, flags, across),
                 chance,
                 tuple(flags),
             )
@@ -199,9 +209,12 @@ def without_unsupported(answer: Answer) -> Answer:
     )
 
 
-def _support(chance: float, flags: Sequence[Flag]) -> str:
+def _support(chance: float, flags: Sequence[Flag], across: bool) -> str:
+    """One of ``SUPPORT``; a quotation that is found nowhere may be translated where a sentence is
+    in another language than its quotes (``across``)."""
     weights = Weights.shipped()
-    if chance < weights.unsupported or any(flag.kind in QUOTATIONS for flag in flags):
+    wrong = QUOTATIONS[1:] if across else QUOTATIONS
+    if chance < weights.unsupported or any(flag.kind in wrong for flag in flags):
         return SUPPORT[2]
     return SUPPORT[0] if chance >= weights.supported and not flags else SUPPORT[1]
 
@@ -245,24 +258,52 @@ def _parts(text: str, language: str, known: Mapping[int, Citation]) -> list[_Par
     for part, after in reversed(list(pairwise(parts))):
         if not part.markers and "\n" not in text[part.end : after.start]:
             part.markers = after.markers
-    for part in parts:
-        quotes = [known[marker].quote for marker in part.markers]
-        part.verbatim = any(_is_said(_plain(part.text), _plain(quote)) for quote in quotes)
+    _mark_verbatim(parts, known)
     return parts
 
 
-def _is_said(sentence: str, quote: str) -> bool:
-    """Whether a plain quote holds a sentence whole: part of one may say the contrary."""
-    whole = rf"(?:^|[^\w\s,]\s){re.escape(sentence)}(?:$|(?<=[^\w\s,])\s)"
-    return bool(re.search(whole, quote))
+def _mark_verbatim(parts: Sequence[_Part], known: Mapping[int, Citation]) -> None:
+    """Word for word are runs of sentences that are whole sentences of a quote: part of one may
+    say the contrary."""
+    runs = {marker: _runs(known[marker]) for marker in {m for part in parts for m in part.markers}}
+    for _, group in groupby(parts, key=lambda part: part.markers):
+        same = list(group)
+        said = [_plain(part.text, marks=True) for part in same]
+        for i, part in enumerate(same):
+            for j in range(i + 1, min(len(same), i + RUN) + 1):
+                if any(" ".join(said[i:j]) in runs[marker] for marker in part.markers):
+                    for whole in same[i:j]:
+                        whole.verbatim = True
+
+
+def _runs(citation: Citation) -> set[str]:
+    """The runs of whole sentences of a quote, plain but for quotation marks. What follows a
+    colon is not whole: it may be what somebody made up."""
+    quote = citation.quote
+    found = set()
+    for text in {quote, " ".join(quote.split())}:  # as it is, and as it is shown
+        spans = sentences(text, citation.document.language)
+        said = [_plain(text[span.start : span.end], marks=True) for span in spans]
+        starts = [i for i in range(len(said)) if i == 0 or not said[i - 1].endswith(":")]
+        found |= {
+            " ".join(said[i:j]) for i in starts for j in range(i + 1, min(len(said), i + RUN) + 1)
+        }
+    return found
 
 
 # --- Quotations -----------------------------------------------------------------------
 
 
-def _plain(text: str) -> str:
-    """Text as it is compared: case, white space, quotation marks and Unicode do not count."""
-    text = unicodedata.normalize("NFKC", _MARKER.sub("", text)).translate(_PLAIN)
+def _plain(text: str, *, marks: bool = False) -> str:
+    """Text as it is compared: case, white space, quotation marks and Unicode do not count.
+
+    With ``marks`` it counts that something is in quotation marks, but not which they are. A
+    power stays one: 10² is not 102.
+    """
+    if marks:
+        text = text.translate(_ONE_MARK)
+    text = _POWER.sub(r"^\g<0>", _MARKER.sub("", text))
+    text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
     return " ".join(text.casefold().split())
 
 
@@ -324,7 +365,11 @@ def _judged(
 ) -> list[tuple[float, list[tuple[str, int, int]]]]:
     """The chance of each sentence to be supported, 1 word for word and 0 without a citation,
     and what is against that: kind, start, end."""
-    asked = [part for part in parts if part.markers and not part.verbatim]
+    asked = [
+        part
+        for part in parts
+        if part.markers and not part.verbatim and _says_something(part.text, language)
+    ]
     used = sorted({marker for part in asked for marker in part.markers})
     quotes = {marker: _quote_texts(known[marker]) for marker in used}
     texts = list(dict.fromkeys([p.text for p in asked] + [t for q in quotes.values() for t in q]))
@@ -333,6 +378,9 @@ def _judged(
     for part in parts:
         if part.verbatim or not part.markers:
             found.append((float(part.verbatim), []))
+            continue
+        if part.text not in encoded:
+            found.append((Weights.shipped().unsupported, []))  # the least that is weak
             continue
         sources = [Source(known[m].quote, known[m].document.language) for m in part.markers]
         features = support_features(
@@ -353,6 +401,12 @@ def _judged(
         against = contradicted(part.text, language, nearest, spoken, sources)
         found.append((Weights.shipped().chance(features), against))
     return found
+
+
+def _says_something(text: str, language: str) -> bool:
+    """Whether it has a word that says something alone."""
+    little = stop_words(language) | _YES_OR_NO
+    return any(word not in little for word in words(text))
 
 
 def contradicted(

@@ -107,14 +107,16 @@ def disagreements(
 
 def difference(one: str, language: str, other: str, spoken: str) -> str:
     """In what two sentences differ that say the same but for that, one of ``KINDS``; else
-    nothing."""
+    nothing. Where two numbers or names differ, they are taken to be about different things."""
     enough = SHARED if language == spoken else SHARED_ACROSS
     if min(shared(one, language, other, spoken), shared(other, spoken, one, language)) < enough:
         return ""
-    here = {kind for kind, *_ in missing(one, language, [Source(other, spoken)])}
-    there = {kind for kind, *_ in missing(other, spoken, [Source(one, language)])}
+    here = [kind for kind, *_ in missing(one, language, [Source(other, spoken)])]
+    there = [kind for kind, *_ in missing(other, spoken, [Source(one, language)])]
+    if len(here) > 1 and len(there) > 1:
+        return ""  # one of them is what it is about: another year, another product
     for kind in ("number", "name"):
-        if kind in here & there:
+        if kind in here and kind in there:
             return kind
     turned = {found.kind for found in contrasts(one, language, other, other, spoken)}
     turned_back = {found.kind for found in contrasts(other, spoken, one, one, language)}

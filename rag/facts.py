@@ -88,7 +88,7 @@ def _numbers(text: str, *, ordinals: bool) -> Iterator[_Number]:
     marks = list(_NUMBER.finditer(text))
     for mark, after in zip(marks, [*marks[1:], None], strict=False):
         word = fold(mark[0])
-        if word[:1].isdigit():
+        if word[:1].isdecimal():
             values = _readings(word)
         elif word in _COUNTS:
             values = {_COUNTS[word]}

@@ -44,6 +44,7 @@ FAILURES: Mapping[str, Mapping[str, str]] = {
         "endless": "seine Antwort nahm kein Ende",
         "unreadable": "seine Antwort ist nicht zu lesen",
         "uncited": "seine Antwort nennt keine Belege",
+        "unsupported": "was es schrieb, geht aus den genannten Belegen nicht hervor",
         "window": "es kann nicht so viel Text aufnehmen",
         "key": "sein Server nimmt den Schlüssel nicht an ({})",
         "status": "sein Server meldet einen Fehler ({})",
@@ -56,6 +57,7 @@ FAILURES: Mapping[str, Mapping[str, str]] = {
         "endless": "its reply had no end",
         "unreadable": "its reply cannot be read",
         "uncited": "its reply cites nothing",
+        "unsupported": "what it wrote is not supported by what it cites",
         "window": "it cannot take in so much text",
         "key": "its server does not accept the key ({})",
         "status": "its server reports an error ({})",
@@ -66,6 +68,10 @@ FAILURES: Mapping[str, Mapping[str, str]] = {
 OTHER_LANGUAGE: Mapping[str, str] = {
     "de": "Das Sprachmodell hat zweimal nicht in der Sprache der Frage geantwortet.",
     "en": "Twice the language model did not answer in the language of the question.",
+}
+DROPPED: Mapping[str, str] = {
+    "de": "Sätze, die wegfielen, weil ihre Belege sie nicht stützen: {}.",
+    "en": "Sentences left out because what they cite does not support them: {}.",
 }
 
 QUESTION_WORDS = ("who", "when", "where", "why", "how many", "what", "other")

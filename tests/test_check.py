@@ -15,9 +15,10 @@ from index.store import PassageIndex
 from index.types import Document
 from rag.answer import Citation
 from rag.chatbot import Chatbot
-from rag.check import KINDS, QUOTATIONS, SUPPORT, Claim, check, without_unsupported
+from rag.check import KINDS, QUOTATIONS, SUPPORT, Claim, Weights, check, without_unsupported
 from rag.contrast import contrasts
 from rag.facts import Source, missing
+from rag.llm import harmless
 from tests.conftest import ROOT
 
 GERMAN = Document(
@@ -196,6 +197,60 @@ def test_part_of_a_quoted_sentence_is_not_word_for_word(encoder: Encoder) -> Non
     assert (whole[0].score, whole[0].support) == (1.0, "supported")
 
 
+@pytest.mark.parametrize(
+    ("said", "quote", "whole"),
+    [
+        ("Die Stadt trug die Kosten.", "Kritiker lügen: Die Stadt trug die Kosten.", False),
+        ("Die Stadt trug die Kosten.", "Falsch ist – die Stadt trug die Kosten.", False),
+        ("Die Stadt trug die Kosten.", "Falsch (so Kern): Die Stadt trug die Kosten.", False),
+        ("Ich habe Putin angerufen.", "Er sagte nie: „Ich habe Putin angerufen.“", False),
+        ("„Ich kam zu spät.“", "Er sagte nie:\n\n„Ich kam zu spät.“", False),
+        ("Er sagte: „Ich kam zu spät.“", "Er sagte:\n\n„Ich kam zu spät.“", True),
+        ("Sie misst 102 Meter.", "Sie misst 10² Meter.", False),
+        ("Sie misst 10² Meter.", "Sie misst  10² Meter. Das reicht.", True),
+        ("Er nannte ihn einen “Killer”.", "Ja. Er nannte ihn einen „Killer“. So war es.", True),
+        ("Er kam am 3. Mai an. Sie blieb.", "Zuerst.\nEr kam am 3. Mai an. Sie blieb.", True),
+    ],
+)
+def test_word_for_word_are_whole_sentences(said: str, quote: str, whole: bool) -> None:
+    citations = [cite(1, quote, Document(quote, "d", "D", "de"))]
+    claims = check(f"{said} [1]", citations, language="de", encoder=_Blind())  # type: ignore[arg-type]
+    assert [claim.score == 1 for claim in claims] == [whole] * len(claims)
+
+
+def test_what_a_model_was_shown_may_be_quoted() -> None:
+    document = Document("The treaty was signed in Minsk[12] on 5 September.", "d", "D", "en")
+    text = f'It says: "{harmless(document.text)}" [1]'
+    assert "Minsk(12)" in text
+    claims = check(
+        text,
+        [cite(1, document.text, document)],
+        language="en",
+        encoder=_Blind(),  # type: ignore[arg-type]
+        shown=harmless,
+    )
+    assert [flag.kind for claim in claims for flag in claim.flags] == []
+
+
+def test_a_translated_quotation_is_flagged_and_no_more(encoder: Encoder) -> None:
+    document = Document("Er will ein Treffen „auf neutralem Boden“ in Wien.", "d", "D", "de")
+    citations = [cite(1, document.text, document)]
+    (across,) = check(
+        'He wants a meeting "on neutral ground" in Vienna. [1]',
+        citations,
+        language="en",
+        encoder=encoder,
+    )
+    (within,) = check(
+        "Er will ein Treffen „auf neuem Boden“ in Wien. [1]",
+        citations,
+        language="de",
+        encoder=encoder,
+    )
+    assert [[flag.kind for flag in claim.flags] for claim in (across, within)] == [["invented"]] * 2
+    assert (across.support, within.support) == ("weak", "unsupported")
+
+
 def test_a_number_of_the_passage_that_is_not_quoted(encoder: Encoder) -> None:
     text = "Dabei starben 1957 Arbeiter [1]."
     citations = [cite(1, "Dabei starben dreizehn Arbeiter.")]
@@ -221,6 +276,25 @@ def test_a_grouped_number_means_what_either_language_means_by_it() -> None:
     source = Source("Es waren 1.550 Stück und 3,5 Tonnen.", "de")
     assert missing("It was 1,550 pieces and 3.5 tons.", "en", [source]) == []
     assert [kind for kind, *_ in missing("It was 15,500 pieces.", "en", [source])] == ["number"]
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("No. [1]", "en"),
+        ("Yes, he did. [1]", "en"),
+        ("No, he did not. [1]", "en"),
+        ("He was there then. [1]", "en"),
+        ("Ja. [1]", "de"),
+        ("Nein, das war es nicht. [1]", "de"),
+        ("Er hat es. [1]", "de"),
+        ("🙂 [1]", "de"),
+        ("--- [1]", "de"),
+    ],
+)
+def test_what_says_nothing_alone_is_weak(text: str, language: str) -> None:
+    (claim,) = check(text, WHOLE, language=language, encoder=_Blind())  # type: ignore[arg-type]
+    assert claim.support == "weak"
 
 
 def test_a_flag_takes_the_full_support_away(encoder: Encoder) -> None:
@@ -310,6 +384,18 @@ def test_most_paraphrases_are_told_from_what_is_not_so(encoder: Encoder) -> None
         right.append(true.score > false.score)
     # Under what is measured (tests/benchmarks/README.md): a floor, not the figure.
     assert sum(right) / len(right) >= 0.75
+
+
+def test_a_source_is_told_from_the_sentence_nearest_to_it(encoder: Encoder) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    from tests.benchmarks.fit_support import CLAIMS, Texts, by_hand
+
+    pairs = [pair for pair in by_hand(CLAIMS, Texts(encoder)) if not pair.kind.endswith("untrue")]
+    assert len(pairs) == 120
+    chances = [Weights.shipped().chance(pair.features) for pair in pairs]
+    # The bar is .93; it is measured on more than these (tests/benchmarks/README.md).
+    assert roc_auc_score([pair.true for pair in pairs], chances) >= 0.93
 
 
 def _one(claims: tuple[Claim, ...]) -> Claim:

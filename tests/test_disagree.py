@@ -39,6 +39,10 @@ GERMAN = (
         ("The mill burnt down in 1957.", "en", "The town hall was opened in 1980.", "en", ""),
         ("Die Mühle brannte 1957 ab.", "de", "Die Mühle brannte 1957 ab.", "de", ""),
         ("Die Mühle brannte 1957 ab.", "de", "Die Kirche brannte 1975 ab.", "de", ""),
+        ("Im Jahr 2020 betrug der Umsatz 5 Millionen Euro.", "de",
+         "Im Jahr 2021 betrug der Umsatz 6 Millionen Euro.", "de", ""),
+        ("The X200 weighs 3 kg.", "en", "The X300 weighs 4 kg.", "en", ""),
+        ("The X200 weighs 3 kg.", "en", "The X200 weighs 4 kg.", "en", "number"),
         ("Moulin fermé en 1957.", "fr", "Moulin fermé en 1975.", "fr", "number"),
     ],
 )  # fmt: skip

@@ -22,7 +22,7 @@ from index.types import Document, Hit, Passage, Span
 from index.vectors import Encoding
 from rag.answer import Answer
 from rag.chatbot import EXAMPLE, Chatbot
-from rag.language import FAILURES, FALLBACK, REFUSAL
+from rag.language import DROPPED, FAILURES, FALLBACK, REFUSAL
 from rag.llm import LanguageModel, Prompt, read
 from rag.llm import Reply as Answered
 from rag.refusals import refuses_to_answer
@@ -522,6 +522,7 @@ Dokumen tidak menyebutkan harganya.""".splitlines()
 @pytest.mark.parametrize("said", REFUSALS)
 def test_refusals_in_many_languages(said: str) -> None:
     assert refuses_to_answer(said, cites=False)
+    assert refuses_to_answer(f"{said} [1]", cites=True)
 
 
 @pytest.mark.parametrize(
@@ -531,11 +532,37 @@ def test_refusals_in_many_languages(said: str) -> None:
         ("Die Quellen nennen keinen Grund. [1]", True),
         ("Nein, Russland schickt keine Truppen. [1]", False),
         ("He did not say why he left. [1]", False),
+        ("The documents do not say when. They only say where it is. [1][2]", True),
+        ("Los documentos no dicen cuándo. Solo dicen dónde está. [1]", True),
+        ("Artikel 5 enthält keine Pflicht zur Meldung. [1]", False),
+        ("Article 5 does not provide protection for non-citizens. [1]", False),
+        ("The sentence was not found to include parole. [1]", False),
+        ("Nein, der Artikel wird nicht mehr hergestellt. [1]", False),
+        ("Nein, die Quelle wird heute nicht mehr genutzt. [1]", False),
+        ("Der Text wird nicht vorgelesen. [1]", False),
         ("The documents do not give a date, but he left in May 1990. [1] He came back. [2]", False),
     ],
 )
 def test_what_denies_something_with_citations_is_an_answer(said: str, refuses: bool) -> None:
     assert refuses_to_answer(said, cites=True) == refuses
+
+
+@pytest.mark.parametrize(
+    ("said", "refuses"),
+    [
+        ("NO_ANSWER", True),
+        ("**NO_ANSWER** [1]", True),
+        ("NO_ANSWER, for the sentences are about something else.", True),
+        ("The exchange returns NO_ANSWER after 30 s. [3]", False),
+        ("NO_ANSWER is what the exchange returns. 【3†source】", False),
+        (as_json(("NO_ANSWER", [])), True),
+        (as_json(("It returns NO_ANSWER after 30 s.", [3])), False),
+    ],
+)
+def test_the_word_for_no_answer_may_be_in_an_answer(said: str, refuses: bool) -> None:
+    found = read(said, whole=True)
+    assert found is not None
+    assert found[1] == refuses
 
 
 # ---- The chatbot -----------------------------------------------------------------------------
@@ -573,3 +600,46 @@ def test_the_chatbot_answers_falls_back_and_does_not_ask_in_vain(
     assert not answer.answered
     assert answer.text == REFUSAL["en"]
     assert len(server.requests) == asked
+
+
+def test_a_cited_refusal_is_one_unless_its_source_says_so(server: Server, bot: Chatbot) -> None:
+    def said(text: str) -> None:
+        server.say = lambda request: Reply(as_json((text, [number(request, "Antonow")])))
+
+    talking = Chatbot(bot.index, ranker=bot.ranker, llm=asking(server))
+    said("The documents do not mention the price of the ticket.")
+    refused = talking.ask(QUESTION)
+    assert (refused.answered, refused.text, refused.mode) == (False, REFUSAL["en"], "llm")
+    assert (refused.citations, refused.claims) == ((), ())
+
+    index = bot.index.fork()
+    index.add([Document("The documents do not mention the price.", "a.txt", "A", "en")])
+    talking = Chatbot(index, ranker=bot.ranker, llm=asking(server))
+    server.say = lambda request: Reply(
+        as_json(("The documents do not mention the price.", [number(request, "the price")]))
+    )
+    answer = talking.ask("Do the documents mention the price?")
+    assert (answer.answered, answer.text) == (True, "The documents do not mention the price. [1]")
+
+
+def test_strict_gives_the_quotes_where_nothing_of_the_reply_is_supported(
+    server: Server, bot: Chatbot
+) -> None:
+    def say(request: dict[str, Any]) -> Reply:
+        return Reply(as_json(*((text, [number(request, "Antonow")]) for text in texts)))
+
+    server.say = say
+    talking = Chatbot(bot.index, ranker=bot.ranker, llm=asking(server), strict=True)
+    invented = 'An aide spoke of "a thug and a liar".'
+    texts = [invented]
+    answer = talking.ask(QUESTION)
+    assert (answer.mode, answer.text) == ("extractive", bot.ask(QUESTION).text)
+    assert FAILURES["en"]["unsupported"] in answer.notice
+    assert answer.trace["llm"]["requests"] == 1
+
+    texts = [invented, "Moskau rief daraufhin seinen Botschafter Anatoli Antonow zurück."]
+    answer = talking.ask("Warum hat Russland seinen Botschafter zurückgerufen?")
+    assert answer.mode == "llm"
+    assert invented not in answer.text
+    assert answer.notice.endswith(DROPPED["de"].format(1))
+    assert answer.trace["dropped"] == 1

@@ -3,7 +3,9 @@
     python -m tests.benchmarks.check_time [--rounds N]
 
 The answers are made of sentences written by hand in other words than their sources (claims/),
-so that each must be encoded. What the extractive answer quotes word for word is not.
+so that each must be encoded. What the extractive answer quotes word for word is not. One thing
+in each is in quotation marks, and stands nowhere: it is looked for in all texts. The passages
+found for its first sentence are looked through for what is against it.
 """
 
 from __future__ import annotations
@@ -15,8 +17,12 @@ from statistics import median
 
 from index.embed import SentenceTransformerEncoder
 from index.load import load
+from index.store import PassageIndex
 from rag.answer import Citation
 from rag.check import check
+from rag.disagree import disagreements
+from rag.extract import PASSAGES
+from rag.llm import harmless
 from tests.benchmarks.fit_support import CLAIMS, QUESTIONS
 
 
@@ -26,6 +32,9 @@ def main() -> None:
     args = parser.parse_args()
 
     encoder = SentenceTransformerEncoder()
+    index = PassageIndex(encoder=encoder)
+    index.add(load(source) for source in sorted(QUESTIONS.glob("*.??.txt")))
+    view = index.view
     took: list[float] = []
     for turn in range(args.rounds + 1):
         for file in sorted(CLAIMS.glob("*.jsonl")):
@@ -42,8 +51,20 @@ def main() -> None:
                         Citation(marker, document, start, end, row["sentence"], start, end, 1.0)
                     )
                 text = " ".join(f"{row['claim']} [{n}]" for n, row in enumerate(group, 1))
+                text += f' "{group[0]["false"]}" [1]'
+                hits = index.search(index.query(group[0]["claim"], view), PASSAGES, view=view)
                 started = time.perf_counter()
-                check(text, citations, language=language, encoder=encoder)
+                check(
+                    text,
+                    citations,
+                    language=language,
+                    encoder=encoder,
+                    holding=lambda quotation, spoken=language: index.holding(
+                        quotation, spoken, view
+                    ),
+                    shown=harmless,
+                )
+                disagreements(citations, hits, view)
                 if turn:  # the first round warms the caches
                     took.append(time.perf_counter() - started)
     ms = sorted(1000 * seconds for seconds in took)
