@@ -362,7 +362,7 @@ class LanguageModel:
         if not isinstance(found, str):
             return None
         try:
-            rewritten = check_question(without_links(found, [data])[0])
+            rewritten = check_question(found)  # a link in it is shown as text
         except InputError:
             return None
         return "" if rewritten == check_question(question) else rewritten

@@ -40,15 +40,17 @@ _UNSAFE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _LINK = re.compile(r"\[([^\[\]]*)\]\(\s*([^()]*(?:\([^()]*\)[^()]*)*)\)")
+_CLOSING = ".,;:!?)]}'’*_"
+# A question mark that only the end of a sentence follows is not an address's: "Booking.com?"
+_GOES_ON = rf"(?![{re.escape(_CLOSING)}]*(?:[\s<>\"“”„»«]|$))"
 _ADDRESS = re.compile(
     r"(?:[a-z][a-z0-9+.-]{1,20}:(?=//)|javascript:|vbscript:|(?<![a-z])(?:mailto|data|file|tel|sms):)"
     r"[^\s<>\"“”„»«]+"
     r"|(?<![\w:/])//[\w-]+\.[^\s<>\"“”„»«]+"
     r"|www\.[^\s<>\"“”„»«]+"
-    r"|(?<![\w-])(?:[\w-]{1,63}\.){1,8}[a-z]{2,24}(?::\d+)?[/?#][^\s<>\"“”„»«]*",
+    rf"|(?<![\w-])(?:[\w-]{{1,63}}\.){{1,8}}[a-z]{{2,24}}(?::\d+)?(?:/|[?#]{_GOES_ON})[^\s<>\"“”„»«]*",
     re.IGNORECASE,
 )
-_CLOSING = ".,;:!?)]}'’*_"
 
 _OPENED = re.compile(
     r"[\[【［〔][^\[\]【】［］〔〕\n]{0,300}$|\[[^\[\]\n]{0,300}\]\([^()\n]{0,2000}$|<[^<>]{0,2000}$"
@@ -119,7 +121,8 @@ def without_links(text: str, sources: Sequence[str]) -> tuple[str, int]:
     def address(match: re.Match[str]) -> str:
         nonlocal gone
         found = match[0].rstrip(_CLOSING)
-        if any(re.search(rf"{re.escape(found)}(?![\w/?#&=%-])", source) for source in sources):
+        whole = re.compile(rf"{re.escape(found)}(?![\w/&=%-]|[?#]{_GOES_ON})")
+        if any(whole.search(source) for source in sources):
             return match[0]
         gone += 1
         return "…" + match[0][len(found) :]

@@ -126,11 +126,20 @@ def test_what_is_shown_of_a_reply_that_is_coming_is_safe_too() -> None:
         ("See https://kept.test/page?a=1&b=secret. [4]", "See …. [1]"),
         ("See https://kept.test/page?a=1. [1]", "See …. [1]"),
         ("3 < 4 and 5 > 4 [1]", "3 < 4 and 5 > 4 [1]"),
+        ("Is it Node.js? (Or Booking.com?) “Vue.js?” [1]",
+         "Is it Node.js? (Or Booking.com?) “Vue.js?” [1]"),
+        ("At evil.example?q=1 or evil.example/? or evil.example#a? [1]", "At … or …? or …? [1]"),
+        ("See https://kept.test/page?a=1? [4]", "See https://kept.test/page?a=1? [1]"),
+        ("At https://asked.test/x. [4]", "At https://asked.test/x. [1]"),
     ],
 )  # fmt: skip
 def test_pointers_and_links(written: str, shown: str) -> None:
     first = Document("Eins ist so. Zwei ist so. Drei ist anders.", "a.txt", "A")
-    second = Document("Mehr steht auf https://kept.test/page?a=1 dort.", "b.txt", "B")
+    second = Document(
+        "Mehr steht auf https://kept.test/page?a=1 dort, oder auf https://asked.test/x?",
+        "b.txt",
+        "B",
+    )
     hits = hits_of(first, second)
     sources = [Shown(hit.passage, span) for hit in hits for span in hit.passage.sentences]
     assert len(sources) == 4

@@ -428,6 +428,7 @@ EARLIER = Answer(QUESTION, "en", True, SAID, "llm", (), (), 1.0, {})
     [
         ('{"question": "When did Russia recall its ambassador?"}',
          "When did Russia recall its ambassador?"),
+        ('{"question": "Who founded Booking.com?"}', "Who founded Booking.com?"),
         ('{"question": "And when?"}', ""),
         ('{"question": ""}', None),
         ('{"question": 7}', None),
