@@ -25,7 +25,7 @@ _POINTER = (
 )
 POINTER = re.compile(_POINTER)
 """What points at sentences or would pass for it: [3], [3, 4], [2-4], 【3†source】, [Source 3]."""
-_GROUP = re.compile(rf"(?P<gap>[ \t]*)(?P<pointers>{_POINTER}(?:[ \t,;]*{_POINTER})*)")
+_GROUP = re.compile(rf"(?<![ \t])[ \t]*(?P<pointers>{_POINTER}(?:[ \t,;]*{_POINTER})*)")
 _NUMBERS = re.compile(r"(\d+)(?:\s*[-–—]\s*(\d+))?")
 
 _TAGS = (
@@ -39,7 +39,7 @@ _UNSAFE = re.compile(
     r"|<!--.*?(?:-->|$)",
     re.IGNORECASE | re.DOTALL,
 )
-_LINK = re.compile(r"\[([^\[\]]*)\]\(\s*([^()]*(?:\([^()]*\)[^()]*)*)\)")
+_LINK = re.compile(r"\[([^\[\]]*)\]\([^()]*(?:\([^()]*\)[^()]*)*\)")
 _CLOSING = ".,;:!?)]}'’*_"
 # A question mark that only the end of a sentence follows is not an address's: "Booking.com?"
 _GOES_ON = rf"(?![{re.escape(_CLOSING)}]*(?:[\s<>\"“”„»«]|$))"
@@ -51,6 +51,10 @@ _ADDRESS = re.compile(
     rf"|(?<![\w-])(?:[\w-]{{1,63}}\.){{1,8}}[a-z]{{2,24}}(?::\d+)?(?:/|[?#]{_GOES_ON})[^\s<>\"“”„»«]*",
     re.IGNORECASE,
 )
+
+_BRACKETS = re.compile(rf"{_OPEN}|{_CLOSE}|[<>]")
+_PASSES = 20
+"""So often are links within links, and pointers within pointers, looked for."""
 
 _OPENED = re.compile(
     r"[\[【［〔][^\[\]【】［］〔〕\n]{0,300}$|\[[^\[\]\n]{0,300}\]\([^()\n]{0,2000}$|<[^<>]{0,2000}$"
@@ -85,11 +89,12 @@ def resolve(written: str, sources: Sequence[Shown], *, score: float = 0.0) -> Re
 
     Addresses stay where a cited document holds them. ``score`` is that of the citations.
     """
-    safe, _ = without_links(canonical(written), [s.passage.document.text for s in sources])
+    written = re.sub(r"[ \t]{2,}", " ", canonical(written))
+    safe, _ = without_links(written, list({s.passage.document.text for s in sources}))
     found = _with_citations(safe, sources, score)
     cited = [citation.document.text for citation in found.citations]
     # Now it is known which documents are cited; nothing but addresses can still go.
-    safe, gone = without_links(canonical(written), cited)
+    safe, gone = without_links(written, cited)
     final = _with_citations(safe, sources, score)
     return Resolved(final.text, final.citations, final.removed_markers, gone)
 
@@ -127,7 +132,7 @@ def without_links(text: str, sources: Sequence[str]) -> tuple[str, int]:
         gone += 1
         return "…" + match[0][len(found) :]
 
-    while True:  # what is left may be a link again
+    for _ in range(_PASSES):  # what is left may be a link again
         before = gone
         text, images = _UNSAFE.subn(" ", text)
         text, links = _LINK.subn(r" \1 ", text)
@@ -135,6 +140,7 @@ def without_links(text: str, sources: Sequence[str]) -> tuple[str, int]:
         gone += images + links
         if gone == before:
             return text, gone
+    return _ADDRESS.sub(address, _BRACKETS.sub(" ", text)), gone
 
 
 def _with_citations(text: str, sources: Sequence[Shown], score: float) -> Resolved:
@@ -167,12 +173,16 @@ def _with_citations(text: str, sources: Sequence[Shown], score: float) -> Resolv
             )
         return "".join(f" [{citations[p.document.id, a, b].marker}]" for p, a, b in spans)
 
-    before = -1
-    while before != removed:  # what is left around one that is gone may be one again
+    for _ in range(_PASSES):  # what is left around one that is gone may be one again
         before = removed
         text = _GROUP.sub(known, text)
+        if removed == before:
+            break
+    else:
+        text = _BRACKETS.sub(" ", text)
     text = _GROUP.sub(markers, text)
-    text = re.sub(r"[ \t]{2,}", " ", re.sub(r"[ \t]+(?=[.,;:!?](?:\s|$))", "", text))
+    text = re.sub(r"[ \t]{2,}", " ", text)
+    text = re.sub(r" (?=[.,;:!?](?:\s|$))", "", text)
     return Resolved(text.strip(), tuple(citations.values()), removed, 0)
 
 

@@ -16,6 +16,7 @@ from index.load import load
 from index.split import passages
 from index.text import canonical
 from index.types import Document, Hit
+from rag import pointers
 from rag.answer import Answer
 from rag.chatbot import EXAMPLE
 from rag.pointers import Resolved, Shown, resolve, settled
@@ -144,6 +145,35 @@ def test_pointers_and_links(written: str, shown: str) -> None:
     sources = [Shown(hit.passage, span) for hit in hits for span in hit.passage.sentences]
     assert len(sources) == 4
     assert resolve(written, sources).text == shown
+
+
+def test_replies_made_to_take_long_are_looked_at_a_few_times_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked = []
+
+    class Counting:
+        def __init__(self, pattern: re.Pattern[str]) -> None:
+            self.pattern = pattern
+
+        def __getattr__(self, name: str) -> Any:
+            looked.append(name)
+            return getattr(self.pattern, name)
+
+    for name in ("_LINK", "_GROUP"):
+        monkeypatch.setattr(pointers, name, Counting(getattr(pointers, name)))
+    sources = [Shown(hit.passage, span) for hit in hits_of(Document("Es ist so.", "a.txt", "A"))
+               for span in hit.passage.sentences]  # fmt: skip
+    for reply in (
+        "[ " * 1000 + "a" + " ](http://evil.example/b)" * 1000,
+        "[9" * 1000 + "]" * 1000,
+        "[[1](http://evil.example/b)](c)" * 50,
+    ):
+        found = resolve(f"{reply} [1]", sources)
+        check_safe(found.text, found.citations, [sources[0].passage.document.text])
+    assert len(looked) < 200
+    # Of these each would be looked at from each, were it not for care.
+    assert resolve(f"a{' ' * 500_000}b [1]", sources).text == "a b [1]"
 
 
 def test_pieces_shown_stay_as_they_were() -> None:
