@@ -294,15 +294,16 @@ class LanguageModel:
             if again:
                 wanted = _AGAIN.format(wrong=_named(again), language=language)
                 messages[0] = ("system", f"{task}\n\n{wanted}")
-            said, cut = "", False
+            said = end = ""
             try:
-                for piece, cut in self._pieces(messages, form, until, trace):
+                for piece, ended in self._pieces(messages, form, until, trace):
                     said += piece
+                    end = end or ended
                     if len(said) > REPLY_CHARACTERS:
                         raise Failed("endless")
                     if found := read(said):
                         yield found
-                    if cut:
+                    if end == "cut":
                         break
             except Failed:
                 raise
@@ -314,7 +315,9 @@ class LanguageModel:
                 if form == self._model.forms()[-1]:
                     raise
                 continue
-            if cut:
+            # JSON shows by itself whether it is whole.
+            stopped = not end and self._model.says_why and not any(True for _ in json_objects(said))
+            if end == "cut" or (stopped and said):
                 raise Failed("cut")
             if refused:
                 self._model.takes(form)
@@ -327,7 +330,7 @@ class LanguageModel:
 
     def _pieces(
         self, messages: Messages, form: Form, until: float, trace: dict[str, Any]
-    ) -> Iterator[tuple[str, bool]]:
+    ) -> Iterator[tuple[str, str]]:
         """The pieces of a reply; asked for again, after a while, where none has come."""
         for attempt in range(1, TRIES + 1):
             begun = False

@@ -32,6 +32,14 @@ CLIENT_TIMEOUT = 120.0
 """Seconds after which the client of a model that we opened lets go of a silent connection,
 unless who opens it waits longer."""
 
+# Where providers say why a reply ended, and what they say where it was cut off.
+_ENDS = ("finish_reason", "done_reason", "stop_reason", "stopReason")
+_CUT = (
+    "length", "model_length", "max_tokens", "max_output_tokens", "model_context_window_exceeded",
+)  # fmt: skip
+_SAY_WHY = ("openai-chat", "azure-openai-chat", "chat-ollama")
+"""Models of LangChain that always say why a reply ended."""
+
 # What servers say to a request whose form they do not know.
 _REFUSALS = (400, 404, 415, 422, 501)
 
@@ -116,8 +124,9 @@ class ChatModel:
 
     def stream(
         self, messages: Messages, schema: Mapping[str, Any], form: Form, until: float
-    ) -> Iterator[tuple[str, bool]]:
-        """The pieces of a reply, and with each whether the model was cut off there.
+    ) -> Iterator[tuple[str, str]]:
+        """The pieces of a reply, and with each "cut" if the model was cut off there, "end" if it
+        came to an end, and else nothing.
 
         Raises TimeoutError when ``until``, of time.monotonic, has come.
         """
@@ -129,11 +138,25 @@ class ChatModel:
 
         for chunk in in_time(chunks, until):
             ended = getattr(chunk, "response_metadata", None) or {}
-            cut = "length" in (ended.get("finish_reason"), ended.get("done_reason"))
-            yield str(chunk.text), cut
+            yield str(chunk.text), _end(ended)
+
+    @property
+    def says_why(self) -> bool:
+        """Whether it says why a reply ended; one that just stops was cut off."""
+        return getattr(self._model, "_llm_type", "") in _SAY_WHY
 
     def _shaped(self, schema: Mapping[str, Any], form: Form, **options: Any) -> Any:
         return self._model.with_structured_output(dict(schema), method=form, **options)
+
+
+def _end(metadata: Mapping[str, Any]) -> Literal["", "cut", "end"]:
+    """Whether a piece of a reply is its last, by what LangChain was told with it."""
+    why = next((str(metadata[name]) for name in _ENDS if metadata.get(name)), "")
+    if metadata.get("status") == "incomplete":  # of OpenAI's responses
+        return "cut"
+    if not why:
+        return ""
+    return "cut" if why.rpartition(".")[2].lower() in _CUT else "end"
 
 
 def refuses(error: Exception) -> bool:

@@ -12,6 +12,9 @@ from itertools import pairwise
 from typing import Any, cast
 
 import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from index.errors import ModelError
 from index.language import detect_language
@@ -25,6 +28,7 @@ from rag.chatbot import EXAMPLE, Chatbot
 from rag.language import FAILURES, FALLBACK, REFUSAL
 from rag.llm import LanguageModel, Prompt, read
 from rag.llm import Reply as Answered
+from rag.models import ChatModel
 from rag.refusals import refuses_to_answer
 from tests.llm_server import Reply, Server, serving
 
@@ -270,6 +274,57 @@ def test_a_server_that_is_down(
     with serving() as gone:
         llm = asking(gone, protocol)
     assert ask(llm, hits)[1].failure == FAILURES["en"]["down"]
+
+
+@pytest.mark.parametrize("protocol", ["openai", "ollama"])
+def test_a_stream_that_ends_without_a_word_is_cut(
+    protocol: str, server: Server, hits: list[Hit]
+) -> None:
+    def say(request: dict[str, Any]) -> Reply:
+        there = number(request, "Killer")
+        if said_as == "text":
+            return Reply(f"Biden had called Putin a killer [{there}]. So Moscow did", finish=None)
+        return Reply(as_json((SAID, [there])), finish=None)
+
+    server.say = say
+    said_as = "text"
+    _, reply = ask(asking(server, protocol), hits)
+    assert (reply.failure, reply.text) == (FAILURES["en"]["cut"], "")
+    said_as = "json"  # shows by itself that it is whole
+    assert ask(asking(server, protocol), hits)[1].text == f"{SAID} [1]"
+
+
+@pytest.mark.parametrize(
+    ("told", "end"),
+    [
+        ({"stop_reason": "max_tokens"}, "cut"),  # Anthropic
+        ({"stopReason": "max_tokens"}, "cut"),  # Bedrock
+        ({"finish_reason": "MAX_TOKENS"}, "cut"),  # Google
+        ({"finish_reason": "FinishReason.MAX_TOKENS"}, "cut"),
+        ({"finish_reason": "model_length"}, "cut"),  # Mistral
+        ({"status": "incomplete"}, "cut"),  # OpenAI's responses
+        ({"stop_reason": "end_turn"}, "end"),
+        ({"finish_reason": "STOP"}, "end"),
+        ({"finish_reason": None}, ""),
+    ],
+)
+def test_each_provider_says_in_its_own_words_that_a_reply_was_cut(
+    told: dict[str, str | None], end: str
+) -> None:
+    class Model(BaseChatModel):
+        @property
+        def _llm_type(self) -> str:
+            return "told"
+
+        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            raise NotImplementedError
+
+        def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+            chunk = AIMessageChunk("So it is. [1]", response_metadata=told)
+            yield ChatGenerationChunk(message=chunk)
+
+    pieces = ChatModel(Model()).stream([("human", "?")], {}, "text", time.monotonic() + 60)
+    assert next(pieces) == ("So it is. [1]", end)
 
 
 def test_a_busy_server_is_asked_again(
