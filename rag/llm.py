@@ -463,11 +463,22 @@ def _joined(held: object, *, whole: bool) -> tuple[str, bool] | None:
                 return None
             continue
         cites = sentence.get("cites") if whole or number < len(sentences) else []
-        cited = cites if isinstance(cites, list) else []
-        pointers = "".join(f"[{n}]" for n in cited if isinstance(n, int) and n >= 0)
+        cited = cites if isinstance(cites, list) else [] if cites is None else [cites]
+        pointers = "".join(map(_pointer, cited))
         parts.append(f"{sentence['text'].strip()} {pointers}".strip())
     written = " ".join(filter(None, parts))
     return written, NO_ANSWER in written
+
+
+def _pointer(cited: object) -> str:
+    """What a reply in JSON cites as a pointer, be it a number or a text that holds one; what is
+    neither points nowhere."""
+    if isinstance(cited, float) and cited.is_integer():
+        cited = int(cited)
+    if isinstance(cited, bool) or not isinstance(cited, (int, str)):
+        return "[0]"
+    pointer = f"[{str(cited).strip().strip('[]【】')}]"
+    return pointer if POINTER.fullmatch(pointer) else "[0]"
 
 
 def _reply(found: Resolved, refused: bool) -> Reply:

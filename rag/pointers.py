@@ -20,13 +20,13 @@ from rag.extract import QUOTE_CHARACTERS, QUOTE_SENTENCES
 _OPEN, _CLOSE = r"[\[【［〔]", r"[\]】］〕]"
 _NAMED = r"(?:[\^#]|(?:sources?|sentences?|quellen?|sätze?|satz|nr\.?|no\.?)\s*)?"
 _POINTER = (
-    rf"{_OPEN}\s*(?i:{_NAMED})\d+(?:\s*[-–—,;]\s*(?i:{_NAMED})\d+)*\s*"
+    rf"{_OPEN}\s*(?i:{_NAMED})[-−+]?\d+(?:\s*[-–—,;]\s*(?i:{_NAMED})\d+)*\s*"
     rf"(?:†[^\[\]【】\n]{{0,40}})?{_CLOSE}"
 )
 POINTER = re.compile(_POINTER)
 """What points at sentences or would pass for it: [3], [3, 4], [2-4], 【3†source】, [Source 3]."""
 _GROUP = re.compile(rf"(?<![ \t])[ \t]*(?P<pointers>{_POINTER}(?:[ \t,;]*{_POINTER})*)")
-_NUMBERS = re.compile(r"(\d+)(?:\s*[-–—]\s*(\d+))?")
+_NUMBERS = re.compile(r"([-−]?\d+)(?:\s*[-–—]\s*(\d+))?")
 
 _TAGS = (
     "a|area|audio|base|body|button|embed|form|frame|frameset|html|iframe|image|img|input|link"
@@ -192,7 +192,9 @@ def _pointed(pointers: str, count: int) -> tuple[list[int], int]:
     numbers: set[int] = set()
     unknown = 0
     for first, last in _NUMBERS.findall(pointers):
-        ends = [int(end) if len(end) < 7 else 0 for end in (first, last or first)]
+        ends = [
+            int(end) if end.isdecimal() and len(end) < 7 else 0 for end in (first, last or first)
+        ]
         if 1 <= ends[0] <= ends[1] <= count and ends[1] - ends[0] < 2 * QUOTE_SENTENCES:
             numbers.update(range(ends[0], ends[1] + 1))
         else:

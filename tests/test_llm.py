@@ -214,6 +214,26 @@ def test_pointers_that_point_nowhere_are_removed_and_counted(
     assert reply.text.startswith("So it was. And so on [1].")
 
 
+@pytest.mark.parametrize(
+    ("cites", "removed"),
+    [
+        (["N"], 0), (["[N]"], 0), ([" N "], 0), (["Source N"], 0), ("N", 0), ([7.0], 0),
+        (["N", "x", True, None, {}, 1.5, -1, "-1", ""], 8), ([0, "999", "N"], 2),
+    ],
+)  # fmt: skip
+def test_pointers_in_json_may_be_texts_and_what_is_none_is_counted(
+    cites: Any, removed: int, server: Server, hits: list[Hit]
+) -> None:
+    def say(request: dict[str, Any]) -> Reply:
+        there = str(number(request, "Killer"))
+        sentence = {"text": SAID, "cites": json.loads(json.dumps(cites).replace("N", there))}
+        return Reply(json.dumps({"answered": True, "sentences": [sentence]}))
+
+    server.say = say
+    _, reply = ask(asking(server), hits)
+    assert (reply.text, reply.removed_markers) == (f"{SAID} [1]", removed)
+
+
 # ---- Faults ----------------------------------------------------------------------------------
 
 
