@@ -141,7 +141,12 @@ _NAMES = {
 }  # fmt: skip
 
 # What chat templates and answers mark turns and citations with must not come from a document.
-_TURN = re.compile(r"<\|[^<>|]{0,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>", re.I)
+_TURN = re.compile(
+    r"<[|｜][^<>|｜]{0,40}[|｜]>|</?s>|<</?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk|sop|eop)>"
+    r"|</?(?:think(?:ing)?|tool_(?:call|response)s?)>"
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS|CONTENT)|THINK|gMASK)\]",
+    re.IGNORECASE,
+)
 _THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|$)", re.DOTALL)
 _FENCE = re.compile(r"\s*```(?:json)?\s*(?={)")
 
