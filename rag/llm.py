@@ -54,6 +54,8 @@ REPLY = 1_000
 """The tokens of these that are left to the reply."""
 REPLY_CHARACTERS = 8_000
 """A reply that is longer has no end."""
+THOUGHT_CHARACTERS = 100_000
+"""Nor has what a model thinks before it, if that is longer."""
 TELLING = 40
 """From so many letters on the language of a text can be told."""
 EARLIER = 500
@@ -147,7 +149,8 @@ _TURN = re.compile(
     r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS|CONTENT)|THINK|gMASK)\]",
     re.IGNORECASE,
 )
-_THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|$)", re.DOTALL)
+_THINKS = re.compile(r"\s*<think(?:ing)?>")
+_HAS_THOUGHT = re.compile(r"</think(?:ing)?>")
 _FENCE = re.compile(r"\s*```(?:json)?\s*(?={)")
 
 
@@ -304,7 +307,7 @@ class LanguageModel:
                 for piece, ended in self._pieces(messages, form, until, trace):
                     said += piece
                     end = end or ended
-                    if len(said) > REPLY_CHARACTERS:
+                    if max(len(said) - THOUGHT_CHARACTERS, len(_spoken(said))) > REPLY_CHARACTERS:
                         raise Failed("endless")
                     if found := read(said):
                         yield found
@@ -423,8 +426,7 @@ def read(said: str, *, whole: bool = False) -> tuple[str, bool] | None:
 
     None where there is nothing of it yet, or with ``whole`` where it cannot be read.
     """
-    if thought := _THOUGHT.match(said):
-        said = said[thought.end() :]
+    said = _spoken(said)
     if fence := _FENCE.match(said):
         said = said[fence.end() :]
     said = said.strip()
@@ -435,6 +437,14 @@ def read(said: str, *, whole: bool = False) -> tuple[str, bool] | None:
             if isinstance(held, dict) and isinstance(held.get("sentences"), list):
                 return _joined(held, whole=True)
     return (said, NO_ANSWER in said) if said else None
+
+
+def _spoken(said: str) -> str:
+    """A reply, or its beginning, without what a model thinks before it."""
+    if not (begun := _THINKS.match(said)):
+        return said
+    ended = _HAS_THOUGHT.search(said, begun.end())
+    return said[ended.end() :] if ended else ""
 
 
 def _from_json(said: str, whole: bool) -> tuple[str, bool] | None:

@@ -182,6 +182,14 @@ def test_json_is_read_in_any_dress(dress: str, server: Server, hits: list[Hit]) 
     assert ask(asking(server), hits)[1].text == f"{SAID} [1]"
 
 
+def test_what_a_model_thinks_is_no_part_of_its_reply(server: Server, hits: list[Hit]) -> None:
+    thought = f"<think>{'Let me see [1]. ' * 1000}</think>\n"
+    server.say = lambda request: Reply(thought + str(good(request).content))
+    assert ask(asking(server), hits)[1].text == f"{SAID} [1]"
+    server.say = lambda request: Reply("<think>Hm. " + "What if? " * 1000, endless=True)
+    assert ask(asking(server), hits)[1].failure == FAILURES["en"]["endless"]
+
+
 @pytest.mark.parametrize(
     "said",
     [
