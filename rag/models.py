@@ -199,7 +199,8 @@ def in_time(items: Callable[[], Iterator[T]], until: float) -> Iterator[T]:
     """The items, made in a thread of its own; TimeoutError at ``until``, of time.monotonic.
 
     Clients' own timeouts begin anew with each byte, and differ by provider. Who stops early
-    stops the thread, at the item that it is then waiting for.
+    stops the thread, at the item that it is then waiting for; the clients of OpenAI and Ollama
+    that we opened are stopped at their next byte, and at ``until`` in any case.
     """
     made: queue.Queue[tuple[str, Any]] = queue.Queue()
     stopped = threading.Event()
@@ -215,6 +216,7 @@ def in_time(items: Callable[[], Iterator[T]], until: float) -> Iterator[T]:
             made.put(("error", error))
 
     context = contextvars.copy_context()  # LangChain's callbacks are in it
+    context.run(_LIMIT.set, (until, stopped))
     threading.Thread(target=context.run, args=(work,), daemon=True).start()
     try:
         while True:
@@ -232,6 +234,48 @@ def in_time(items: Callable[[], Iterator[T]], until: float) -> Iterator[T]:
             yield held
     finally:
         stopped.set()
+
+
+_LIMIT: contextvars.ContextVar[tuple[float, threading.Event] | None] = contextvars.ContextVar(
+    "limit", default=None
+)
+"""Until when, of time.monotonic, a request may take, and whether nobody waits for it any more."""
+
+
+def _left() -> float | None:
+    """The seconds that a request has left, if it is limited. Raises TimeoutError."""
+    if (limit := _LIMIT.get()) is None:
+        return None
+    left = limit[0] - time.monotonic()
+    if left <= 0 or limit[1].is_set():
+        raise TimeoutError
+    return left
+
+
+def _hurry(request: Any) -> None:
+    """A request of httpx waits for no connection and no byte longer than it has left."""
+    if (left := _left()) is not None:
+        own = request.extensions.get("timeout", {})
+        kinds = ("connect", "read", "write", "pool")
+        request.extensions["timeout"] = {
+            kind: left if own.get(kind) is None else min(left, own[kind]) for kind in kinds
+        }
+
+
+def _end_in_time(response: Any) -> None:
+    """A response of httpx ends when its time is up, whatever is sent."""
+    bytes_of = response.iter_raw
+
+    def limited(chunk_size: int | None = None) -> Iterator[bytes]:
+        for piece in bytes_of(chunk_size):
+            try:
+                _left()
+            except TimeoutError:
+                response.close()
+                raise
+            yield piece
+
+    response.iter_raw = limited
 
 
 def json_objects(text: str) -> Iterator[object]:
@@ -262,11 +306,18 @@ def _open(name: str, url: str | None, role: str, timeout: float) -> BaseChatMode
             if not os.environ.get("OPENAI_API_KEY"):
                 options["api_key"] = "none"  # local servers want none, but the client does
     _check_key(f"{provider.upper()}_API_KEY")
-    if provider == "openai":
-        options["timeout"] = max(timeout, CLIENT_TIMEOUT)
-    elif provider == "ollama":
-        options["client_kwargs"] = {"timeout": max(timeout, CLIENT_TIMEOUT)}
+    hooks = {"request": [_hurry], "response": [_end_in_time]}
     try:
+        if provider == "openai":
+            from openai import DefaultHttpxClient
+
+            options["timeout"] = max(timeout, CLIENT_TIMEOUT)
+            options["http_client"] = DefaultHttpxClient(event_hooks=hooks)
+        elif provider == "ollama":
+            options["client_kwargs"] = {
+                "timeout": max(timeout, CLIENT_TIMEOUT),
+                "event_hooks": hooks,
+            }
         opened: BaseChatModel = init_chat_model(name, **options)
     except Exception as error:  # every provider has its own
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__

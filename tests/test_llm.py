@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import re
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -291,6 +292,25 @@ def test_a_model_that_hangs_is_not_waited_for(
     _, reply = ask(asking(server, protocol, timeout=1.0), hits)
     assert time.monotonic() - began < 30
     assert reply.failure == FAILURES["en"]["slow"].format("1")
+
+
+@pytest.mark.parametrize("name", ["openai:tiny", "ollama:tiny"])
+@pytest.mark.parametrize("said", [Reply("So it", hang=True), Reply("", raw=True, hang=True)])
+def test_a_model_that_hangs_leaves_no_thread_behind(
+    name: str, said: Reply, server: Server, hits: list[Hit]
+) -> None:
+    server.say = lambda request: said
+    before = set(threading.enumerate())
+    address = server.address if name.startswith("openai") else server.root
+    llm = LanguageModel(name, url=address, timeout=2.0)
+    for _ in range(2):
+        assert ask(llm, hits)[1].failure == FAILURES["en"]["slow"].format("2")
+    assert llm.rewrite("And when?", [(QUESTION, EARLIER)]) is None
+    assert server.requests
+    left = [t for t in threading.enumerate() if t not in before and t.name.endswith("(work)")]
+    for thread in left:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in left)
 
 
 @pytest.mark.parametrize("protocol", ["openai", "ollama"])
