@@ -183,7 +183,7 @@ class Prompt:
         for hit in hits:
             document = hit.passage.document
             fresh = [
-                Shown(hit.passage, span)
+                Shown(hit.passage, span, hit.score)
                 for span in hit.passage.sentences
                 if (document.id, span.start, span.end) not in seen
             ]
@@ -259,7 +259,6 @@ class LanguageModel:
             "passages": prompt.passages, "passages_dropped": prompt.dropped,
             "requests": 0,
         }  # fmt: skip
-        score = hits[0].score if hits else 0.0
         found = Reply()
         shown = again = ""
         for _ in range(2):
@@ -273,11 +272,11 @@ class LanguageModel:
                     if end <= done + done // 50:  # all of it is looked at: not at every word
                         continue
                     done = end
-                    part = resolve(written[:end], prompt.sources, score=score).text
+                    part = resolve(written[:end], prompt.sources).text
                     if not again and not refused and part.startswith(shown) and part != shown:
                         yield part[len(shown) :]
                         shown = part
-                found = _reply(resolve(written, prompt.sources, score=score), refused)
+                found = _reply(resolve(written, prompt.sources), refused)
             except Exception as error:
                 if not again:
                     found = Reply(failure=_reason(error, query.language, self.timeout))

@@ -64,10 +64,11 @@ _LAST_GROUP = re.compile(rf"(?:\s*{_POINTER}[ \t,;]*)+$")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A numbered sentence that the model was shown."""
+    """A numbered sentence that the model was shown; ``score`` is its passage's in the search."""
 
     passage: Passage
     span: Span
+    score: float = 0.0
 
     @property
     def text(self) -> str:
@@ -84,18 +85,18 @@ class Resolved:
     removed_links: int
 
 
-def resolve(written: str, sources: Sequence[Shown], *, score: float = 0.0) -> Resolved:
+def resolve(written: str, sources: Sequence[Shown]) -> Resolved:
     """The text that a model wrote with pointers to ``sources``, numbered from 1.
 
-    Addresses stay where a cited document holds them. ``score`` is that of the citations.
+    Addresses stay where a cited document holds them.
     """
     written = re.sub(r"[ \t]{2,}", " ", canonical(written))
     safe, _ = without_links(written, list({s.passage.document.text for s in sources}))
-    found = _with_citations(safe, sources, score)
+    found = _with_citations(safe, sources)
     cited = [citation.document.text for citation in found.citations]
     # Now it is known which documents are cited; nothing but addresses can still go.
     safe, gone = without_links(written, cited)
-    final = _with_citations(safe, sources, score)
+    final = _with_citations(safe, sources)
     return Resolved(final.text, final.citations, final.removed_markers, gone)
 
 
@@ -143,7 +144,7 @@ def without_links(text: str, sources: Sequence[str]) -> tuple[str, int]:
     return _ADDRESS.sub(address, _BRACKETS.sub(" ", text)), gone
 
 
-def _with_citations(text: str, sources: Sequence[Shown], score: float) -> Resolved:
+def _with_citations(text: str, sources: Sequence[Shown]) -> Resolved:
     citations: dict[tuple[str, int, int], Citation] = {}
     removed = 0
 
@@ -155,11 +156,12 @@ def _with_citations(text: str, sources: Sequence[Shown], score: float) -> Resolv
 
     def markers(match: re.Match[str]) -> str:
         numbers, _ = _pointed(match["pointers"], len(sources))
-        spans = _spans(numbers, sources)
-        for passage, start, end in spans:
-            key = (passage.document.id, start, end)
+        keys = []
+        for run in _runs(numbers, sources):
+            passage, start, end = run[0].passage, run[0].span.start, run[-1].span.end
+            keys.append((passage.document.id, start, end))
             citations.setdefault(
-                key,
+                keys[-1],
                 Citation(
                     marker=len(citations) + 1,
                     document=passage.document,
@@ -168,10 +170,10 @@ def _with_citations(text: str, sources: Sequence[Shown], score: float) -> Resolv
                     quote=passage.document.text[start:end],
                     passage_start=passage.start,
                     passage_end=passage.end,
-                    score=score,
+                    score=run[0].score,
                 ),
             )
-        return "".join(f" [{citations[p.document.id, a, b].marker}]" for p, a, b in spans)
+        return "".join(f" [{citations[key].marker}]" for key in keys)
 
     for _ in range(_PASSES):  # what is left around one that is gone may be one again
         before = removed
@@ -202,7 +204,7 @@ def _pointed(pointers: str, count: int) -> tuple[list[int], int]:
     return sorted(numbers), unknown
 
 
-def _spans(numbers: Sequence[int], sources: Sequence[Shown]) -> list[tuple[Passage, int, int]]:
+def _runs(numbers: Sequence[int], sources: Sequence[Shown]) -> list[list[Shown]]:
     """What to quote for these sentences: neighbours together, as long as a quote may be."""
     runs: list[list[Shown]] = []
     for number in numbers:
@@ -218,4 +220,4 @@ def _spans(numbers: Sequence[int], sources: Sequence[Shown]) -> list[tuple[Passa
             run.append(source)
         else:
             runs.append([source])
-    return [(run[0].passage, run[0].span.start, run[-1].span.end) for run in runs]
+    return runs

@@ -143,6 +143,15 @@ def test_an_answer_streams_and_its_pointers_become_citations(
     assert reply.trace["form"] == "json_schema"
 
 
+def test_a_citation_has_the_score_of_its_passage(server: Server, hits: list[Hit]) -> None:
+    server.say = lambda request: Reply(as_json((SAID, [1, max(shown(request))])))
+    _, reply = ask(asking(server), hits)
+    first, last = reply.citations
+    assert first.score == hits[0].score
+    assert last.score in {h.score for h in hits if h.passage.start <= last.start < h.passage.end}
+    assert last.score < first.score
+
+
 @pytest.mark.parametrize("protocol", ["openai", "ollama"])
 @pytest.mark.parametrize(
     ("refused", "used"),
