@@ -10,6 +10,7 @@ has failed, and says why; the caller then answers without it.
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,6 +53,8 @@ WINDOW = 4_096
 """The tokens that a model takes in where it does not say; Ollama's servers cut off the rest."""
 REPLY = 1_000
 """The tokens of these that are left to the reply."""
+TEMPLATE = 100
+"""The tokens of these that are left to what a server puts around the messages."""
 REPLY_CHARACTERS = 8_000
 """A reply that is longer has no end."""
 THOUGHT_CHARACTERS = 100_000
@@ -149,6 +152,7 @@ _TURN = re.compile(
     r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS|CONTENT)|THINK|gMASK)\]",
     re.IGNORECASE,
 )
+_PIECE = re.compile(r" ?[^\W_]+|.", re.DOTALL)
 _THINKS = re.compile(r"\s*<think(?:ing)?>")
 _HAS_THOUGHT = re.compile(r"</think(?:ing)?>")
 _FENCE = re.compile(r"\s*```(?:json)?\s*(?={)")
@@ -193,13 +197,13 @@ class Prompt:
                 "sentences": {str(n): harmless(s.text) for n, s in enumerate(fresh, first)},
             }
             wanted = _dumped({"question": question, "sources": [*shown, part]})
-            if tokens_at_most(_TASK + _TEXT + _JSON + wanted) > limit:
+            if _tokens(wanted) > limit:
                 break
             shown.append(part)
             sources += fresh
             seen |= {(document.id, s.span.start, s.span.end) for s in fresh}
             data, used = wanted, used + 1
-        tokens = tokens_at_most(_TASK + _TEXT + _JSON + data)
+        tokens = _tokens(data)
         return cls(data, tuple(sources), used, len(hits) - used, tokens)
 
 
@@ -415,9 +419,28 @@ def harmless(text: str) -> str:
 
 
 def tokens_at_most(text: str) -> int:
-    """Tokens of a text, counted offline and from above: common tokenizers need about one for
-    four bytes of English and for three and a half of German."""
-    return -(-len(text.encode("utf-8", "replace")) // 3)
+    """Tokens of a text, counted offline and from above.
+
+    Common tokenizers need one for four letters of English and for three and a half of German,
+    for each digit, sign and letter of other scripts, and for each byte of an emoji.
+    """
+    count = 0.0
+    for piece in _PIECE.findall(text):
+        word = piece.removeprefix(" ")
+        common = word.isalpha() and word[1:] == word[1:].lower()
+        if common and word.isascii():
+            count += len(piece) / 3
+        else:  # a foreign word, an abbreviation, a number
+            count += sum(
+                4 if c > "\uffff" else 0.5 if common and c.isascii() else 1.0 for c in piece
+            )
+    return math.ceil(count)
+
+
+def _tokens(data: str) -> int:
+    """What a request with these data has at most: with all that may be asked beside them, the
+    schema, and what a chat template puts around them."""
+    return tokens_at_most(_TASK + _TEXT + _JSON + _AGAIN + _dumped(_SCHEMA) + data) + TEMPLATE
 
 
 def read(said: str, *, whole: bool = False) -> tuple[str, bool] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import json
+import random
 import re
 import threading
 import time
@@ -27,7 +29,7 @@ from index.vectors import Encoding
 from rag.answer import Answer
 from rag.chatbot import EXAMPLE, Chatbot
 from rag.language import FAILURES, FALLBACK, REFUSAL
-from rag.llm import LanguageModel, Prompt, harmless, read
+from rag.llm import TEMPLATE, LanguageModel, Prompt, harmless, read, tokens_at_most
 from rag.llm import Reply as Answered
 from rag.models import ChatModel
 from rag.refusals import refuses_to_answer
@@ -462,6 +464,40 @@ def test_the_least_relevant_passages_are_dropped(hits: list[Hit]) -> None:
     assert cut.tokens <= limit
     assert cut.sources == whole.sources[: len(cut.sources)]
     assert Prompt.of(QUESTION, hits, 10).sources == ()
+
+
+CHANCE = random.Random(1)
+TEXTS = {
+    "German": EXAMPLE.read_text("utf-8"),
+    "English": str(Chatbot.__doc__),
+    "source": json.dumps({"a": [{"b_c": n, "d": f"[{n}]"} for n in range(50)]}),
+    "numbers": " ".join(str(CHANCE.randrange(10**6)) for _ in range(60)),
+    "a table": "\n".join(f"{n};{CHANCE.randrange(9999)};{n / 7:.2f}" for n in range(40)),
+    "hexadecimal": CHANCE.randbytes(200).hex(),
+    "base64": base64.b64encode(CHANCE.randbytes(300)).decode(),
+    "capitals": "DAS IST EIN SEHR WICHTIGER HINWEIS FÜR ALLE BESUCHER DER VERANSTALTUNG. " * 3,
+    "Turkish": "Cumhurbaşkanı görüşmenin tarafsız bölgede yapılmasını önerdi. " * 4,
+    "Russian": "Президент предложил провести встречу на нейтральной территории. " * 4,
+    "Greek": "Ο πρόεδρος πρότεινε συνάντηση σε ουδέτερο έδαφος. " * 4,
+    "Korean": "대통령은 중립 지역에서 회담을 제안했다. " * 4,
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_tokens_are_counted_from_above(kind: str, bot: Chatbot) -> None:
+    (real,) = bot.index.encoder.count_tokens([TEXTS[kind]])
+    assert real <= tokens_at_most(TEXTS[kind]) < 4 * real
+
+
+def test_all_that_is_sent_is_counted(server: Server, hits: list[Hit], bot: Chatbot) -> None:
+    """What the first request of a conversation holds, schema and all."""
+    server.say = good
+    _, reply = ask(asking(server), hits)
+    (request,) = server.requests
+    (real,) = bot.index.encoder.count_tokens([json.dumps(request, ensure_ascii=False)])
+    assert reply.trace["prompt_tokens_at_most"] >= real
+    window = tokens_at_most(json.dumps(request["response_format"]))
+    assert Prompt.of("?", [], 10**6).tokens > window + TEMPLATE
 
 
 def test_a_window_too_small_fails(server: Server, hits: list[Hit]) -> None:
