@@ -39,7 +39,8 @@ _UNSAFE = re.compile(
     r"|<!--.*?(?:-->|$)",
     re.IGNORECASE | re.DOTALL,
 )
-_LINK = re.compile(r"\[([^\[\]]*)\]\([^()]*(?:\([^()]*\)[^()]*)*\)")
+_LINK = re.compile(r"\[([^\[\]]*)\]\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
+_NO_ADDRESS = re.compile(r"(?![\s\w]*\w\.\w)[^:/#?=&@\\<>%]*\w[^:/#?=&@\\<>%]*")
 _CLOSING = ".,;:!?)]}'’*_"
 # A question mark that only the end of a sentence follows is not an address's: "Booking.com?"
 _GOES_ON = rf"(?![{re.escape(_CLOSING)}]*(?:[\s<>\"“”„»«]|$))"
@@ -133,12 +134,19 @@ def without_links(text: str, sources: Sequence[str]) -> tuple[str, int]:
         gone += 1
         return "…" + match[0][len(found) :]
 
+    def link(match: re.Match[str]) -> str:
+        nonlocal gone
+        if POINTER.fullmatch(f"[{match[1]}]") and _NO_ADDRESS.fullmatch(match[2]):
+            return f"[{match[1]}] ({match[2]})"  # a pointer before brackets
+        gone += 1
+        return f" {match[1]} "
+
     for _ in range(_PASSES):  # what is left may be a link again
         before = gone
         text, images = _UNSAFE.subn(" ", text)
-        text, links = _LINK.subn(r" \1 ", text)
+        text = _LINK.sub(link, text)
         text = _ADDRESS.sub(address, text)
-        gone += images + links
+        gone += images
         if gone == before:
             return text, gone
     return _ADDRESS.sub(address, _BRACKETS.sub(" ", text)), gone

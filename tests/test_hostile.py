@@ -126,6 +126,8 @@ def test_what_is_shown_of_a_reply_that_is_coming_is_safe_too() -> None:
         ("See https://kept.test/page?a=1. [4]", "See https://kept.test/page?a=1. [1]"),
         ("See https://kept.test/page?a=1&b=secret. [4]", "See …. [1]"),
         ("See https://kept.test/page?a=1. [1]", "See …. [1]"),
+        ("He died in 1990 [1](in Berlin).", "He died in 1990 [1] (in Berlin)."),
+        ("So [1](x.test), [1](/a), [1](#b), [1](mailto:c).", "So 1, 1, 1, 1."),
         ("So it is [-1]. Or [1, 2] [Source −2].", "So it is. Or [1]."),
         ("3 < 4 and 5 > 4 [1]", "3 < 4 and 5 > 4 [1]"),
         ("Is it Node.js? (Or Booking.com?) “Vue.js?” [1]",
