@@ -8,6 +8,7 @@ text may hold a key.
 from __future__ import annotations
 
 import contextvars
+import ipaddress
 import json
 import os
 import queue
@@ -305,7 +306,7 @@ def _open(name: str, url: str | None, role: str, timeout: float) -> BaseChatMode
             name = f"openai:{model}"
             if not os.environ.get("OPENAI_API_KEY"):
                 options["api_key"] = "none"  # local servers want none, but the client does
-    _check_key(f"{provider.upper()}_API_KEY")
+    _check_keys(provider, url)
     hooks = {"request": [_hurry], "response": [_end_in_time]}
     try:
         if provider == "openai":
@@ -326,11 +327,30 @@ def _open(name: str, url: str | None, role: str, timeout: float) -> BaseChatMode
     return opened
 
 
-def _check_key(name: str) -> None:
-    """Clients put a key with a line break, say, into their errors and logs."""
-    key = os.environ.get(name, "")
-    if not all("!" <= sign <= "~" for sign in key):
-        raise ModelError("{} holds what no key does: a space, a line break, a foreign letter", name)
+def _check_keys(provider: str, url: str | None) -> None:
+    """Clients put a key with a line break, say, into their errors and logs, and send one to
+    whatever address they are given, for all on the way to read."""
+    for name, key in os.environ.items():
+        # GOOGLE_API_KEY is google_genai's, and MISTRAL_API_KEY mistralai's.
+        whose = name.removesuffix("_API_KEY")
+        if whose == name or not key or not provider.upper().startswith(whose):
+            continue
+        if not all("!" <= sign <= "~" for sign in key):
+            raise ModelError(
+                "{} holds what no key does: a space, a line break, a foreign letter", name
+            )
+        if url is not None and urlsplit(url).scheme == "http" and not _is_local(url):
+            raise ModelError(
+                "{} is not sent over plain http to another machine: use https, or unset it", name
+            )
+
+
+def _is_local(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _is_address(url: str) -> bool:

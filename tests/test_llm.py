@@ -379,7 +379,7 @@ def test_each_provider_says_in_its_own_words_that_a_reply_was_cut(
             raise NotImplementedError
 
         def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
-            chunk = AIMessageChunk("So it is. [1]", response_metadata=told)
+            chunk = AIMessageChunk(content="So it is. [1]", response_metadata=told)
             yield ChatGenerationChunk(message=chunk)
 
     pieces = ChatModel(Model()).stream([("human", "?")], {}, "text", time.monotonic() + 60)
@@ -426,6 +426,30 @@ def test_a_key_that_is_none_is_not_sent(
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(ModelError, match="must be like http://localhost:8000/v1"):
         LanguageModel("openai:tiny", url=url)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("google_genai:x", "GOOGLE_API_KEY"), ("mistralai:x", "MISTRAL_API_KEY")],
+)
+def test_keys_are_looked_at_by_their_own_names(
+    model: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, f"{KEY}\n")
+    with pytest.raises(ModelError, match=f"{name} holds what no key does"):
+        LanguageModel(model)
+
+
+@pytest.mark.parametrize("model", ["openai:tiny", "qwen3:4b"])
+def test_a_key_is_not_sent_for_all_to_read(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with pytest.raises(ModelError, match="OPENAI_API_KEY is not sent over plain http") as raised:
+        LanguageModel(model, url="http://192.0.2.1:8000/v1")
+    assert KEY not in str(raised.value)
+    for safe in ("https://192.0.2.1:8000/v1", "http://[::1]:8000/v1", "http://localhost:8000/v1"):
+        LanguageModel(model, url=safe)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    LanguageModel(model, url="http://192.0.2.1:8000/v1")
 
 
 def test_a_local_server_needs_no_key(
