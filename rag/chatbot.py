@@ -20,7 +20,7 @@ from rag.conversation import HISTORY, understand
 from rag.disagree import disagreements
 from rag.extract import PASSAGES, Ranker, extract
 from rag.language import FALLBACK, NOTHING_ASKED, REFUSAL, UNKNOWN_LANGUAGE, UNKNOWN_QUESTION
-from rag.llm import LanguageModel, Reply
+from rag.llm import LanguageModel, Reply, quoted_first
 from rag.trace import trace
 
 EXAMPLE = Path(__file__).parent / "example" / "gipfel.de.txt"
@@ -189,7 +189,7 @@ class Chatbot:
         chosen = time.perf_counter()
         reply = Reply()
         if self.llm is not None and found.answers:  # with no evidence it is not even asked
-            for event in self.llm.answer(query, hits[:PASSAGES]):
+            for event in self.llm.answer(query, quoted_first(hits[:PASSAGES], found.citations)):
                 if isinstance(event, Reply):
                     reply = event
                 else:

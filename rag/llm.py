@@ -412,6 +412,13 @@ class LanguageModel:
             return None
 
 
+def quoted_first(hits: Sequence[Hit], citations: Sequence[Citation]) -> list[Hit]:
+    """The hits, those first that the citations are from: what answers is the last to be left out
+    of a prompt."""
+    quoted = {(c.document.id, c.passage_end) for c in citations}
+    return sorted(hits, key=lambda h: (h.passage.document.id, h.passage.end) not in quoted)
+
+
 def harmless(text: str) -> str:
     """A document's text as a model is shown it: nothing in it looks like a turn of the
     conversation or like one of our pointers."""

@@ -29,7 +29,7 @@ from index.vectors import Encoding
 from rag.answer import Answer
 from rag.chatbot import EXAMPLE, Chatbot
 from rag.language import FAILURES, FALLBACK, REFUSAL
-from rag.llm import TEMPLATE, LanguageModel, Prompt, harmless, read, tokens_at_most
+from rag.llm import TEMPLATE, LanguageModel, Prompt, harmless, quoted_first, read, tokens_at_most
 from rag.llm import Reply as Answered
 from rag.models import ChatModel
 from rag.refusals import refuses_to_answer
@@ -522,6 +522,17 @@ def test_all_that_is_sent_is_counted(server: Server, hits: list[Hit], bot: Chatb
     assert reply.trace["prompt_tokens_at_most"] >= real
     window = tokens_at_most(json.dumps(request["response_format"]))
     assert Prompt.of("?", [], 10**6).tokens > window + TEMPLATE
+
+
+def test_what_answers_is_the_last_to_be_dropped(server: Server, bot: Chatbot) -> None:
+    plain = bot.ask(QUESTION)
+    quoted = {(c.document.id, c.passage_end) for c in plain.citations}
+    backwards = plain.passages[::-1]
+    ordered = quoted_first(backwards, plain.citations)
+    first = [(hit.passage.document.id, hit.passage.end) in quoted for hit in ordered]
+    assert first[0]
+    assert first == sorted(first, reverse=True)
+    assert ordered != list(backwards)
 
 
 def test_a_window_too_small_fails(server: Server, hits: list[Hit]) -> None:
