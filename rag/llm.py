@@ -264,14 +264,14 @@ class LanguageModel:
             "requests": 0,
         }  # fmt: skip
         found = Reply()
-        shown = again = ""
+        shown = again = first = ""
         for _ in range(2):
             written, refused = "", False
             try:
                 if not prompt.sources:
                     raise Failed("window")
                 done = 0
-                for written, refused in self._written(query, prompt, again, until, trace):
+                for written, refused in self._written(query, prompt, (again, first), until, trace):
                     end = settled(written)
                     if end <= done + done // 50:  # all of it is looked at: not at every word
                         continue
@@ -280,7 +280,9 @@ class LanguageModel:
                     if not again and not refused and part.startswith(shown) and part != shown:
                         yield part[len(shown) :]
                         shown = part
-                found = _reply(resolve(written, prompt.sources), refused)
+                new = _reply(resolve(written, prompt.sources), refused)
+                if not (again and new.refused):  # an answer in another language is better
+                    found, first = new, written
             except Exception as error:
                 if not again:
                     found = Reply(failure=_reason(error, query.language, self.timeout))
@@ -293,18 +295,30 @@ class LanguageModel:
         yield replace(found, trace=trace)
 
     def _written(
-        self, query: Query, prompt: Prompt, again: str, until: float, trace: dict[str, Any]
+        self,
+        query: Query,
+        prompt: Prompt,
+        again: tuple[str, str],
+        until: float,
+        trace: dict[str, Any],
     ) -> Iterator[tuple[str, bool]]:
-        """The reply so far, as text with pointers, and whether it refuses to answer."""
+        """The reply so far, as text with pointers, and whether it refuses to answer.
+
+        ``again`` is the language of an earlier reply, if it is the wrong one, and that reply.
+        """
         language = _named(query.spoken)
         unreadable = Failed("unreadable")
         refused = True
         for form in self._model.forms():
             task = _TASK.format(language=language) + (_TEXT if form == "text" else _JSON)
             messages = [("system", task), ("human", prompt.data)]
-            if again:
-                wanted = _AGAIN.format(wrong=_named(again), language=language)
-                messages[0] = ("system", f"{task}\n\n{wanted}")
+            wrong, earlier = again
+            if wrong:
+                wanted = _AGAIN.format(wrong=_named(wrong), language=language)
+                # A reply is given half of the room for replies at most.
+                while tokens_at_most(earlier) > REPLY // 2:
+                    earlier = earlier[: len(earlier) // 2]
+                messages += [("ai", earlier), ("human", wanted)]
             said = end = ""
             try:
                 for piece, ended in self._pieces(messages, form, until, trace):
@@ -537,8 +551,10 @@ def _reply(found: Resolved, refused: bool) -> Reply:
 def _wrong(reply: Reply, query: Query) -> str:
     """The language of a reply if it is not the question's; empty where that is hard to tell."""
     own = re.sub(r"\[\d+\]|„[^“”]*[“”]|“[^”]*”|\"[^\"]*\"|«[^»]*»", " ", reply.text)
-    told = sum(c.isalpha() for c in own) >= TELLING and query.spoken in _NAMES
-    found = detect_language(own) if told else query.spoken
+    # Names are in the language of the documents.
+    common = " ".join(word for word in own.split() if word[0] == word[0].lower())
+    told = sum(map(str.isalpha, own)) >= TELLING <= 2 * sum(map(str.isalpha, common))
+    found = detect_language(common) if told and query.spoken in _NAMES else query.spoken
     return "" if found == query.spoken else found
 
 

@@ -254,7 +254,7 @@ def hostile(folder: Any) -> list[Document]:
 
 def obedient(request: dict[str, Any]) -> Reply:
     """A model that writes what the documents tell it to, and whatever it finds in them."""
-    data = request["messages"][-1]["content"]
+    data = request["messages"][1]["content"]
     held = json.loads(data)
     told = " ".join(text for source in held["sources"] for text in source["sentences"].values())
     orders = re.findall(r"(?:exactly this|genau dies): (.*)", told, re.DOTALL)

@@ -94,7 +94,7 @@ def ask(llm: LanguageModel, hits: list[Hit], question: str = QUESTION) -> tuple[
 
 def shown(request: dict[str, Any]) -> dict[int, str]:
     """The numbered sentences of a request."""
-    held = json.loads(request["messages"][-1]["content"])
+    held = json.loads(request["messages"][1]["content"])
     return {
         int(number): sentence
         for source in held["sources"]
@@ -223,7 +223,9 @@ def test_pointers_that_point_nowhere_are_removed_and_counted(
 ) -> None:
     def say(request: dict[str, Any]) -> Reply:
         there = number(request, "Killer")
-        return Reply(f"So it was [999]. And so on [0-3] [{there}, 512]. [[777]] [1[888]]")
+        return Reply(
+            f"So it was [999]. And so on [0-3] [{there}, 512]. [[777]] [1[888]] ![x](http://x.test/a)"
+        )
 
     server.say = say
     _, reply = ask(asking(server), hits)
@@ -581,6 +583,19 @@ def test_no_family_of_models_is_shown_its_turns_by_a_document(turn: str, left: s
 GERMAN = "Biden hatte Putin einen Killer genannt, und Moskau rief seinen Botschafter zurück."
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "He leads the Bundesanstalt für Finanzdienstleistungsaufsicht.",
+        "It was Frank-Walter Steinmeier, Annalena Baerbock und Wolfgang Schäuble.",
+    ],
+)
+def test_names_are_in_no_language(said: str, server: Server, hits: list[Hit]) -> None:
+    server.say = lambda request: Reply(as_json((said, [number(request, "Killer")])))
+    _, reply = ask(asking(server), hits)
+    assert (reply.text, reply.notice, len(server.requests)) == (f"{said} [1]", "", 1)
+
+
 @pytest.mark.parametrize("second", [SAID, GERMAN])
 def test_the_wrong_language_is_asked_for_again_once(
     second: str, server: Server, hits: list[Hit]
@@ -592,15 +607,21 @@ def test_the_wrong_language_is_asked_for_again_once(
     server.say = say
     _, answer = ask(asking(server), hits)
     assert len(server.requests) == 2
-    assert "Your answer was in German" in server.requests[1]["messages"][0]["content"]
+    first, then = server.requests[1]["messages"][-2:]
+    assert (first["role"], then["role"]) == ("assistant", "user")
+    assert GERMAN in first["content"]
+    assert "Your answer was in German" in then["content"]
     assert answer.text == f"{second} [1]"
     assert ("did not answer in the language" in answer.notice) == (second is GERMAN)
 
 
-def test_the_first_answer_stands_where_the_second_fails(server: Server, hits: list[Hit]) -> None:
+@pytest.mark.parametrize("second", [Reply("boom", 400), Reply(as_json(answered=False))])
+def test_the_first_answer_stands_where_the_second_fails(
+    second: Reply, server: Server, hits: list[Hit]
+) -> None:
     def say(request: dict[str, Any]) -> Reply:
         if len(server.requests) > 1:
-            return Reply("boom", 400)
+            return second
         return Reply(as_json((GERMAN, [number(request, "Killer")])))
 
     server.say = say
