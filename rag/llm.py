@@ -291,7 +291,12 @@ class LanguageModel:
             again = wrong
         if again and _wrong(found, query):
             found = replace(found, notice=OTHER_LANGUAGE[query.language])
-        trace["failure"] = found.failure
+        trace |= {
+            "refused": found.refused,
+            "removed_markers": found.removed_markers,
+            "removed_links": found.removed_links,
+            "failure": found.failure,
+        }
         yield replace(found, trace=trace)
 
     def _written(

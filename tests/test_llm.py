@@ -215,6 +215,7 @@ def test_the_model_may_refuse(said: str, server: Server, hits: list[Hit]) -> Non
     server.say = lambda request: Reply(said)
     _, reply = ask(asking(server), hits)
     assert reply.refused
+    assert reply.trace["refused"]
     assert (reply.text, reply.citations, reply.failure) == ("", (), "")
 
 
@@ -230,6 +231,8 @@ def test_pointers_that_point_nowhere_are_removed_and_counted(
     server.say = say
     _, reply = ask(asking(server), hits)
     assert reply.removed_markers == 5
+    traced = {key: reply.trace[key] for key in ("removed_markers", "removed_links", "refused")}
+    assert traced == {"removed_markers": 5, "removed_links": 1, "refused": False}
     assert set(map(int, re.findall(r"\[(\d+)\]", reply.text))) == {
         citation.marker for citation in reply.citations
     }
