@@ -307,7 +307,7 @@ def _open(name: str, url: str | None, role: str, timeout: float) -> BaseChatMode
             if not os.environ.get("OPENAI_API_KEY"):
                 options["api_key"] = "none"  # local servers want none, but the client does
     _check_keys(provider, url)
-    hooks = {"request": [_hurry], "response": [_end_in_time]}
+    hooks: dict[str, list[Callable[..., Any]]] = {"request": [_hurry], "response": [_end_in_time]}
     try:
         if provider == "openai":
             from openai import DefaultHttpxClient
