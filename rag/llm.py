@@ -249,13 +249,15 @@ class LanguageModel:
 
     # ---- Answers ---------------------------------------------------------------------------
 
-    def answer(self, query: Query, hits: Sequence[Hit]) -> Iterator[str | Reply]:
+    def answer(
+        self, query: Query, hits: Sequence[Hit], until: float | None = None
+    ) -> Iterator[str | Reply]:
         """Yield the pieces of the text as they come, then the whole reply, which counts.
 
         In another language than the question's, it is asked for once more; that reply is not
-        given in pieces.
+        given in pieces. It ends at ``until``, of time.monotonic, or after ``timeout``.
         """
-        until = time.monotonic() + self.timeout
+        until = time.monotonic() + self.timeout if until is None else until
         window = min(self._model.window or WINDOW, 8 * WINDOW)
         prompt = Prompt.of(harmless(query.text), hits, max(0, window - REPLY))
         trace: dict[str, Any] = {
@@ -381,7 +383,9 @@ class LanguageModel:
 
     # ---- Beside the answer -----------------------------------------------------------------
 
-    def rewrite(self, question: str, history: Sequence[tuple[str, Answer]]) -> str | None:
+    def rewrite(
+        self, question: str, history: Sequence[tuple[str, Answer]], until: float | None = None
+    ) -> str | None:
         """The question so that it can be understood without the ones before it, in ``history``.
 
         Empty where it can be already; None where the model gives none of use.
@@ -391,7 +395,8 @@ class LanguageModel:
             for asked, answer in history
         ]
         data = _dumped({"conversation": turns, "question": question})
-        found = self._aside([("system", _REWRITE), ("human", data)], _REWRITE_SCHEMA, "question")
+        messages = [("system", _REWRITE), ("human", data)]
+        found = self._aside(messages, _REWRITE_SCHEMA, "question", until)
         if not isinstance(found, str):
             return None
         try:
@@ -415,7 +420,9 @@ class LanguageModel:
             for new, old in zip(found, texts, strict=True)
         ]
 
-    def _aside(self, messages: Messages, schema: Mapping[str, Any], key: str) -> object:
+    def _aside(
+        self, messages: Messages, schema: Mapping[str, Any], key: str, until: float | None = None
+    ) -> object:
         """What the reply holds under ``key``; None if anything goes wrong."""
 
         def held(reply: object) -> object:
@@ -424,7 +431,8 @@ class LanguageModel:
                 (o[key] for o in reversed(objects) if isinstance(o, dict) and key in o), None
             )
 
-        limit = min(self.timeout, ASIDE_TIMEOUT)
+        left = self.timeout if until is None else until - time.monotonic()
+        limit = min(left, ASIDE_TIMEOUT)
         try:
             return within(limit, lambda: self._model.ask(messages, schema, held))
         except Exception:

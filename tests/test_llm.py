@@ -699,6 +699,25 @@ def test_the_model_decides_what_follows_up_and_the_rule_where_it_fails(
     assert talking._understood("And when?", history) == ""
 
 
+def test_a_question_has_one_time_limit_with_its_rewriting(server: Server, bot: Chatbot) -> None:
+    server.say = lambda request: Reply("So it", hang=True)
+    llm = asking(server, timeout=3.0)
+    limits = []
+    real = llm.answer
+
+    def answer(*given: Any) -> Iterator[str | Answered]:
+        limits.append(given[2] - time.monotonic())
+        return real(*given)
+
+    llm.answer = answer  # type: ignore[method-assign,assignment]
+    talking = Chatbot(bot.index, ranker=bot.ranker, llm=llm)
+    answer_now = talking.ask(QUESTION, [(QUESTION, bot.ask(QUESTION))])
+    assert answer_now.trace["llm"]["rewrite"] == "failed"
+    assert len(limits) == 1
+    assert limits[0] <= 0  # the rewriting has used it up
+    assert answer_now.mode == "extractive"
+
+
 # ---- Reading ---------------------------------------------------------------------------------
 
 
