@@ -18,6 +18,8 @@ class Citation:
     ``marker`` is the number in the answer's text, ``[marker]``; ``passage_start`` and
     ``passage_end`` bound the passage that the quote was chosen from. Where the sentence
     before that passage is quoted too, ``passage_start`` is where that sentence begins.
+    ``score`` is the chance that the quote answers the question or, where a language model chose
+    it, what the search made of its passage (``Hit.score``).
     ``translation`` is what a language model makes of a quote in another language than the
     answer's, if it was asked.
 

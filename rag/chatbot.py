@@ -28,7 +28,7 @@ from rag.language import (
     UNKNOWN_LANGUAGE,
     UNKNOWN_QUESTION,
 )
-from rag.llm import LanguageModel, Reply, harmless
+from rag.llm import LanguageModel, Reply, harmless, quoted_first
 from rag.refusals import refuses_to_answer
 from rag.trace import trace
 
@@ -189,7 +189,9 @@ class Chatbot:
     ) -> Iterator[str | Answer]:
         """Pieces of text that a language model writes, if there is one, then the answer."""
         started = time.perf_counter()
-        understood = self._understood(question, history[-HISTORY:])
+        until = time.monotonic() + self.llm.timeout if self.llm is not None else None
+        told: dict[str, str] = {}
+        understood = self._understood(question, history[-HISTORY:], until, told)
         rewritten = time.perf_counter()
         query = self.index.query(understood or question, view)
         hits = self.index.search(query, depth, view=view)
@@ -198,7 +200,9 @@ class Chatbot:
         chosen = time.perf_counter()
         reply = Reply()
         if self.llm is not None and found.answers:  # with no evidence it is not even asked
-            for event in self.llm.answer(query, hits[:PASSAGES]):
+            for event in self.llm.answer(
+                query, quoted_first(hits[:PASSAGES], found.citations), until
+            ):
                 if isinstance(event, Reply):
                     reply = event
                 else:
@@ -215,6 +219,7 @@ class Chatbot:
             citations=(), passages=tuple(hits), confidence=found.confidence, seconds=seconds,
             by_keywords=found.by_keywords, understood=understood,
         )  # fmt: skip
+        reply = replace(reply, trace={**told, **reply.trace})
         yield self._answer(blank, reply, query, found, view)
 
     def _answer(
@@ -282,11 +287,22 @@ class Chatbot:
         new = {c.marker: replace(c, translation=t) for c, t in zip(foreign, texts, strict=True)}
         return replace(answer, citations=tuple(new.get(c.marker, c) for c in answer.citations))
 
-    def _understood(self, question: str, history: Sequence[tuple[str, Answer]]) -> str:
-        """The full question that a follow-up stands for, or nothing."""
+    def _understood(
+        self,
+        question: str,
+        history: Sequence[tuple[str, Answer]],
+        until: float | None = None,
+        told: dict[str, str] | None = None,
+    ) -> str:
+        """The full question that a follow-up stands for, or nothing; ``told`` is told where the
+        language model should have said, and has not."""
         if not self.follow_ups or not history:
             return ""
-        rewritten = self.llm.rewrite(question, history) if self.llm is not None else None
+        rewritten = None
+        if self.llm is not None:
+            rewritten = self.llm.rewrite(question, history, until)
+            if rewritten is None and told is not None:
+                told["rewrite"] = "failed"
         return understand(question, history) if rewritten is None else rewritten
 
     def _checked(self, answer: Answer, view: View, language: str) -> Answer:

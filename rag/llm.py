@@ -10,6 +10,7 @@ has failed, and says why; the caller then answers without it.
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,8 +53,12 @@ WINDOW = 4_096
 """The tokens that a model takes in where it does not say; Ollama's servers cut off the rest."""
 REPLY = 1_000
 """The tokens of these that are left to the reply."""
+TEMPLATE = 100
+"""The tokens of these that are left to what a server puts around the messages."""
 REPLY_CHARACTERS = 8_000
 """A reply that is longer has no end."""
+THOUGHT_CHARACTERS = 100_000
+"""Nor has what a model thinks before it, if that is longer."""
 TELLING = 40
 """From so many letters on the language of a text can be told."""
 EARLIER = 500
@@ -140,8 +145,15 @@ _NAMES = {
 }  # fmt: skip
 
 # What chat templates and answers mark turns and citations with must not come from a document.
-_TURN = re.compile(r"<\|[^<>|]{0,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>", re.I)
-_THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|$)", re.DOTALL)
+_TURN = re.compile(
+    r"<[|｜][^<>|｜]{0,40}[|｜]>|</?s>|<</?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk|sop|eop)>"
+    r"|</?(?:think(?:ing)?|tool_(?:call|response)s?)>"
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS|CONTENT)|THINK|gMASK)\]",
+    re.IGNORECASE,
+)
+_PIECE = re.compile(r" ?[^\W_]+|.", re.DOTALL)
+_THINKS = re.compile(r"\s*<think(?:ing)?>")
+_HAS_THOUGHT = re.compile(r"</think(?:ing)?>")
 _FENCE = re.compile(r"\s*```(?:json)?\s*(?={)")
 
 
@@ -174,7 +186,7 @@ class Prompt:
         for hit in hits:
             document = hit.passage.document
             fresh = [
-                Shown(hit.passage, span)
+                Shown(hit.passage, span, hit.score)
                 for span in hit.passage.sentences
                 if (document.id, span.start, span.end) not in seen
             ]
@@ -184,13 +196,13 @@ class Prompt:
                 "sentences": {str(n): harmless(s.text) for n, s in enumerate(fresh, first)},
             }
             wanted = _dumped({"question": question, "sources": [*shown, part]})
-            if tokens_at_most(_TASK + _TEXT + _JSON + wanted) > limit:
+            if _tokens(wanted) > limit:
                 break
             shown.append(part)
             sources += fresh
             seen |= {(document.id, s.span.start, s.span.end) for s in fresh}
             data, used = wanted, used + 1
-        tokens = tokens_at_most(_TASK + _TEXT + _JSON + data)
+        tokens = _tokens(data)
         return cls(data, tuple(sources), used, len(hits) - used, tokens)
 
 
@@ -238,13 +250,15 @@ class LanguageModel:
 
     # ---- Answers ---------------------------------------------------------------------------
 
-    def answer(self, query: Query, hits: Sequence[Hit]) -> Iterator[str | Reply]:
+    def answer(
+        self, query: Query, hits: Sequence[Hit], until: float | None = None
+    ) -> Iterator[str | Reply]:
         """Yield the pieces of the text as they come, then the whole reply, which counts.
 
         In another language than the question's, it is asked for once more; that reply is not
-        given in pieces.
+        given in pieces. It ends at ``until``, of time.monotonic, or after ``timeout``.
         """
-        until = time.monotonic() + self.timeout
+        until = time.monotonic() + self.timeout if until is None else until
         window = min(self._model.window or WINDOW, 8 * WINDOW)
         prompt = Prompt.of(harmless(query.text), hits, max(0, window - REPLY))
         trace: dict[str, Any] = {
@@ -252,25 +266,26 @@ class LanguageModel:
             "passages": prompt.passages, "passages_dropped": prompt.dropped,
             "requests": 0,
         }  # fmt: skip
-        score = hits[0].score if hits else 0.0
         found = Reply()
-        shown = again = ""
+        shown = again = first = ""
         for _ in range(2):
             written, refused = "", False
             try:
                 if not prompt.sources:
                     raise Failed("window")
                 done = 0
-                for written, refused in self._written(query, prompt, again, until, trace):
+                for written, refused in self._written(query, prompt, (again, first), until, trace):
                     end = settled(written)
                     if end <= done + done // 50:  # all of it is looked at: not at every word
                         continue
                     done = end
-                    part = resolve(written[:end], prompt.sources, score=score).text
+                    part = resolve(written[:end], prompt.sources).text
                     if not again and not refused and part.startswith(shown) and part != shown:
                         yield part[len(shown) :]
                         shown = part
-                found = _reply(resolve(written, prompt.sources, score=score), refused)
+                new = _reply(resolve(written, prompt.sources), refused)
+                if not (again and new.refused):  # an answer in another language is better
+                    found, first = new, written
             except Exception as error:
                 if not again:
                     found = Reply(failure=_reason(error, query.language, self.timeout))
@@ -279,31 +294,49 @@ class LanguageModel:
             again = wrong
         if again and _wrong(found, query):
             found = replace(found, notice=OTHER_LANGUAGE[query.language])
-        trace["failure"] = found.failure
+        trace |= {
+            "refused": found.refused,
+            "removed_markers": found.removed_markers,
+            "removed_links": found.removed_links,
+            "failure": found.failure,
+        }
         yield replace(found, trace=trace)
 
     def _written(
-        self, query: Query, prompt: Prompt, again: str, until: float, trace: dict[str, Any]
+        self,
+        query: Query,
+        prompt: Prompt,
+        again: tuple[str, str],
+        until: float,
+        trace: dict[str, Any],
     ) -> Iterator[tuple[str, bool]]:
-        """The reply so far, as text with pointers, and whether it refuses to answer."""
+        """The reply so far, as text with pointers, and whether it refuses to answer.
+
+        ``again`` is the language of an earlier reply, if it is the wrong one, and that reply.
+        """
         language = _named(query.spoken)
         unreadable = Failed("unreadable")
         refused = True
         for form in self._model.forms():
             task = _TASK.format(language=language) + (_TEXT if form == "text" else _JSON)
             messages = [("system", task), ("human", prompt.data)]
-            if again:
-                wanted = _AGAIN.format(wrong=_named(again), language=language)
-                messages[0] = ("system", f"{task}\n\n{wanted}")
-            said, cut = "", False
+            wrong, earlier = again
+            if wrong:
+                wanted = _AGAIN.format(wrong=_named(wrong), language=language)
+                # A reply is given half of the room for replies at most.
+                while tokens_at_most(earlier) > REPLY // 2:
+                    earlier = earlier[: len(earlier) // 2]
+                messages += [("ai", earlier), ("human", wanted)]
+            said = end = ""
             try:
-                for piece, cut in self._pieces(messages, form, until, trace):
+                for piece, ended in self._pieces(messages, form, until, trace):
                     said += piece
-                    if len(said) > REPLY_CHARACTERS:
+                    end = end or ended
+                    if max(len(said) - THOUGHT_CHARACTERS, len(_spoken(said))) > REPLY_CHARACTERS:
                         raise Failed("endless")
                     if found := read(said):
                         yield found
-                    if cut:
+                    if end == "cut":
                         break
             except Failed:
                 raise
@@ -315,7 +348,9 @@ class LanguageModel:
                 if form == self._model.forms()[-1]:
                     raise
                 continue
-            if cut:
+            # JSON shows by itself whether it is whole.
+            stopped = not end and self._model.says_why and not any(True for _ in json_objects(said))
+            if end == "cut" or (stopped and said):
                 raise Failed("cut")
             if refused:
                 self._model.takes(form)
@@ -328,7 +363,7 @@ class LanguageModel:
 
     def _pieces(
         self, messages: Messages, form: Form, until: float, trace: dict[str, Any]
-    ) -> Iterator[tuple[str, bool]]:
+    ) -> Iterator[tuple[str, str]]:
         """The pieces of a reply; asked for again, after a while, where none has come."""
         for attempt in range(1, TRIES + 1):
             begun = False
@@ -349,7 +384,9 @@ class LanguageModel:
 
     # ---- Beside the answer -----------------------------------------------------------------
 
-    def rewrite(self, question: str, history: Sequence[tuple[str, Answer]]) -> str | None:
+    def rewrite(
+        self, question: str, history: Sequence[tuple[str, Answer]], until: float | None = None
+    ) -> str | None:
         """The question so that it can be understood without the ones before it, in ``history``.
 
         Empty where it can be already; None where the model gives none of use.
@@ -359,11 +396,12 @@ class LanguageModel:
             for asked, answer in history
         ]
         data = _dumped({"conversation": turns, "question": question})
-        found = self._aside([("system", _REWRITE), ("human", data)], _REWRITE_SCHEMA, "question")
+        messages = [("system", _REWRITE), ("human", data)]
+        found = self._aside(messages, _REWRITE_SCHEMA, "question", until)
         if not isinstance(found, str):
             return None
         try:
-            rewritten = check_question(without_links(found, [data])[0])
+            rewritten = check_question(found)  # a link in it is shown as text
         except InputError:
             return None
         return "" if rewritten == check_question(question) else rewritten
@@ -383,7 +421,9 @@ class LanguageModel:
             for new, old in zip(found, texts, strict=True)
         ]
 
-    def _aside(self, messages: Messages, schema: Mapping[str, Any], key: str) -> object:
+    def _aside(
+        self, messages: Messages, schema: Mapping[str, Any], key: str, until: float | None = None
+    ) -> object:
         """What the reply holds under ``key``; None if anything goes wrong."""
 
         def held(reply: object) -> object:
@@ -392,11 +432,19 @@ class LanguageModel:
                 (o[key] for o in reversed(objects) if isinstance(o, dict) and key in o), None
             )
 
-        limit = min(self.timeout, ASIDE_TIMEOUT)
+        left = self.timeout if until is None else until - time.monotonic()
+        limit = min(left, ASIDE_TIMEOUT)
         try:
             return within(limit, lambda: self._model.ask(messages, schema, held))
         except Exception:
             return None
+
+
+def quoted_first(hits: Sequence[Hit], citations: Sequence[Citation]) -> list[Hit]:
+    """The hits, those first that the citations are from: what answers is the last to be left out
+    of a prompt."""
+    quoted = {(c.document.id, c.passage_end) for c in citations}
+    return sorted(hits, key=lambda h: (h.passage.document.id, h.passage.end) not in quoted)
 
 
 def harmless(text: str) -> str:
@@ -406,9 +454,28 @@ def harmless(text: str) -> str:
 
 
 def tokens_at_most(text: str) -> int:
-    """Tokens of a text, counted offline and from above: common tokenizers need about one for
-    four bytes of English and for three and a half of German."""
-    return -(-len(text.encode("utf-8", "replace")) // 3)
+    """Tokens of a text, counted offline and from above.
+
+    Common tokenizers need one for four letters of English and for three and a half of German,
+    for each digit, sign and letter of other scripts, and for each byte of an emoji.
+    """
+    count = 0.0
+    for piece in _PIECE.findall(text):
+        word = piece.removeprefix(" ")
+        common = word.isalpha() and word[1:] == word[1:].lower()
+        if common and word.isascii():
+            count += len(piece) / 3
+        else:  # a foreign word, an abbreviation, a number
+            count += sum(
+                4 if c > "\uffff" else 0.5 if common and c.isascii() else 1.0 for c in piece
+            )
+    return math.ceil(count)
+
+
+def _tokens(data: str) -> int:
+    """What a request with these data has at most: with all that may be asked beside them, the
+    schema, and what a chat template puts around them."""
+    return tokens_at_most(_TASK + _TEXT + _JSON + _AGAIN + _dumped(_SCHEMA) + data) + TEMPLATE
 
 
 def read(said: str, *, whole: bool = False) -> tuple[str, bool] | None:
@@ -416,8 +483,7 @@ def read(said: str, *, whole: bool = False) -> tuple[str, bool] | None:
 
     None where there is nothing of it yet, or with ``whole`` where it cannot be read.
     """
-    if thought := _THOUGHT.match(said):
-        said = said[thought.end() :]
+    said = _spoken(said)
     if fence := _FENCE.match(said):
         said = said[fence.end() :]
     said = said.strip()
@@ -428,6 +494,14 @@ def read(said: str, *, whole: bool = False) -> tuple[str, bool] | None:
             if isinstance(held, dict) and isinstance(held.get("sentences"), list):
                 return _joined(held, whole=True)
     return (said, has_no_answer(said)) if said else None
+
+
+def _spoken(said: str) -> str:
+    """A reply, or its beginning, without what a model thinks before it."""
+    if not (begun := _THINKS.match(said)):
+        return said
+    ended = _HAS_THOUGHT.search(said, begun.end())
+    return said[ended.end() :] if ended else ""
 
 
 def _from_json(said: str, whole: bool) -> tuple[str, bool] | None:
@@ -461,11 +535,22 @@ def _joined(held: object, *, whole: bool) -> tuple[str, bool] | None:
                 return None
             continue
         cites = sentence.get("cites") if whole or number < len(sentences) else []
-        cited = cites if isinstance(cites, list) else []
-        pointers = "".join(f"[{n}]" for n in cited if isinstance(n, int) and n >= 0)
+        cited = cites if isinstance(cites, list) else [] if cites is None else [cites]
+        pointers = "".join(map(_pointer, cited))
         parts.append(f"{sentence['text'].strip()} {pointers}".strip())
     written = " ".join(filter(None, parts))
     return written, has_no_answer(written)
+
+
+def _pointer(cited: object) -> str:
+    """What a reply in JSON cites as a pointer, be it a number or a text that holds one; what is
+    neither points nowhere."""
+    if isinstance(cited, float) and cited.is_integer():
+        cited = int(cited)
+    if isinstance(cited, bool) or not isinstance(cited, (int, str)):
+        return "[0]"
+    pointer = f"[{str(cited).strip().strip('[]【】')}]"
+    return pointer if POINTER.fullmatch(pointer) else "[0]"
 
 
 def _reply(found: Resolved, refused: bool) -> Reply:
@@ -480,8 +565,10 @@ def _reply(found: Resolved, refused: bool) -> Reply:
 def _wrong(reply: Reply, query: Query) -> str:
     """The language of a reply if it is not the question's; empty where that is hard to tell."""
     own = re.sub(r"\[\d+\]|„[^“”]*[“”]|“[^”]*”|\"[^\"]*\"|«[^»]*»", " ", reply.text)
-    told = sum(c.isalpha() for c in own) >= TELLING and query.spoken in _NAMES
-    found = detect_language(own) if told else query.spoken
+    # Names are in the language of the documents.
+    common = " ".join(word for word in own.split() if word[0] == word[0].lower())
+    told = sum(map(str.isalpha, own)) >= TELLING <= 2 * sum(map(str.isalpha, common))
+    found = detect_language(common) if told and query.spoken in _NAMES else query.spoken
     return "" if found == query.spoken else found
 
 

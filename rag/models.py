@@ -8,6 +8,7 @@ text may hold a key.
 from __future__ import annotations
 
 import contextvars
+import ipaddress
 import json
 import os
 import queue
@@ -31,6 +32,14 @@ FORMS: tuple[Form, ...] = ("json_schema", "json_mode", "text")
 CLIENT_TIMEOUT = 120.0
 """Seconds after which the client of a model that we opened lets go of a silent connection,
 unless who opens it waits longer."""
+
+# Where providers say why a reply ended, and what they say where it was cut off.
+_ENDS = ("finish_reason", "done_reason", "stop_reason", "stopReason")
+_CUT = (
+    "length", "model_length", "max_tokens", "max_output_tokens", "model_context_window_exceeded",
+)  # fmt: skip
+_SAY_WHY = ("openai-chat", "azure-openai-chat", "chat-ollama")
+"""Models of LangChain that always say why a reply ended."""
 
 # What servers say to a request whose form they do not know.
 _REFUSALS = (400, 404, 415, 422, 501)
@@ -127,8 +136,9 @@ class ChatModel:
 
     def stream(
         self, messages: Messages, schema: Mapping[str, Any], form: Form, until: float
-    ) -> Iterator[tuple[str, bool]]:
-        """The pieces of a reply, and with each whether the model was cut off there.
+    ) -> Iterator[tuple[str, str]]:
+        """The pieces of a reply, and with each "cut" if the model was cut off there, "end" if it
+        came to an end, and else nothing.
 
         Raises TimeoutError when ``until``, of time.monotonic, has come.
         """
@@ -140,11 +150,25 @@ class ChatModel:
 
         for chunk in in_time(chunks, until):
             ended = getattr(chunk, "response_metadata", None) or {}
-            cut = "length" in (ended.get("finish_reason"), ended.get("done_reason"))
-            yield str(chunk.text), cut
+            yield str(chunk.text), _end(ended)
+
+    @property
+    def says_why(self) -> bool:
+        """Whether it says why a reply ended; one that just stops was cut off."""
+        return getattr(self._model, "_llm_type", "") in _SAY_WHY
 
     def _shaped(self, schema: Mapping[str, Any], form: Form, **options: Any) -> Any:
         return self._model.with_structured_output(dict(schema), method=form, **options)
+
+
+def _end(metadata: Mapping[str, Any]) -> Literal["", "cut", "end"]:
+    """Whether a piece of a reply is its last, by what LangChain was told with it."""
+    why = next((str(metadata[name]) for name in _ENDS if metadata.get(name)), "")
+    if metadata.get("status") == "incomplete":  # of OpenAI's responses
+        return "cut"
+    if not why:
+        return ""
+    return "cut" if why.rpartition(".")[2].lower() in _CUT else "end"
 
 
 def refuses(error: Exception) -> bool:
@@ -187,7 +211,8 @@ def in_time(items: Callable[[], Iterator[T]], until: float) -> Iterator[T]:
     """The items, made in a thread of its own; TimeoutError at ``until``, of time.monotonic.
 
     Clients' own timeouts begin anew with each byte, and differ by provider. Who stops early
-    stops the thread, at the item that it is then waiting for.
+    stops the thread, at the item that it is then waiting for; the clients of OpenAI and Ollama
+    that we opened are stopped at their next byte, and at ``until`` in any case.
     """
     made: queue.Queue[tuple[str, Any]] = queue.Queue()
     stopped = threading.Event()
@@ -203,6 +228,7 @@ def in_time(items: Callable[[], Iterator[T]], until: float) -> Iterator[T]:
             made.put(("error", error))
 
     context = contextvars.copy_context()  # LangChain's callbacks are in it
+    context.run(_LIMIT.set, (until, stopped))
     threading.Thread(target=context.run, args=(work,), daemon=True).start()
     try:
         while True:
@@ -220,6 +246,48 @@ def in_time(items: Callable[[], Iterator[T]], until: float) -> Iterator[T]:
             yield held
     finally:
         stopped.set()
+
+
+_LIMIT: contextvars.ContextVar[tuple[float, threading.Event] | None] = contextvars.ContextVar(
+    "limit", default=None
+)
+"""Until when, of time.monotonic, a request may take, and whether nobody waits for it any more."""
+
+
+def _left() -> float | None:
+    """The seconds that a request has left, if it is limited. Raises TimeoutError."""
+    if (limit := _LIMIT.get()) is None:
+        return None
+    left = limit[0] - time.monotonic()
+    if left <= 0 or limit[1].is_set():
+        raise TimeoutError
+    return left
+
+
+def _hurry(request: Any) -> None:
+    """A request of httpx waits for no connection and no byte longer than it has left."""
+    if (left := _left()) is not None:
+        own = request.extensions.get("timeout", {})
+        kinds = ("connect", "read", "write", "pool")
+        request.extensions["timeout"] = {
+            kind: left if own.get(kind) is None else min(left, own[kind]) for kind in kinds
+        }
+
+
+def _end_in_time(response: Any) -> None:
+    """A response of httpx ends when its time is up, whatever is sent."""
+    bytes_of = response.iter_raw
+
+    def limited(chunk_size: int | None = None) -> Iterator[bytes]:
+        for piece in bytes_of(chunk_size):
+            try:
+                _left()
+            except TimeoutError:
+                response.close()
+                raise
+            yield piece
+
+    response.iter_raw = limited
 
 
 def json_objects(text: str) -> Iterator[object]:
@@ -249,12 +317,19 @@ def _open(name: str, url: str | None, role: str, timeout: float) -> BaseChatMode
             name = f"openai:{model}"
             if not os.environ.get("OPENAI_API_KEY"):
                 options["api_key"] = "none"  # local servers want none, but the client does
-    _check_key(f"{provider.upper()}_API_KEY")
-    if provider == "openai":
-        options["timeout"] = max(timeout, CLIENT_TIMEOUT)
-    elif provider == "ollama":
-        options["client_kwargs"] = {"timeout": max(timeout, CLIENT_TIMEOUT)}
+    _check_keys(provider, url)
+    hooks: dict[str, list[Callable[..., Any]]] = {"request": [_hurry], "response": [_end_in_time]}
     try:
+        if provider == "openai":
+            from openai import DefaultHttpxClient
+
+            options["timeout"] = max(timeout, CLIENT_TIMEOUT)
+            options["http_client"] = DefaultHttpxClient(event_hooks=hooks)
+        elif provider == "ollama":
+            options["client_kwargs"] = {
+                "timeout": max(timeout, CLIENT_TIMEOUT),
+                "event_hooks": hooks,
+            }
         opened: BaseChatModel = init_chat_model(name, **options)
     except Exception as error:  # every provider has its own
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
@@ -263,11 +338,30 @@ def _open(name: str, url: str | None, role: str, timeout: float) -> BaseChatMode
     return opened
 
 
-def _check_key(name: str) -> None:
-    """Clients put a key with a line break, say, into their errors and logs."""
-    key = os.environ.get(name, "")
-    if not all("!" <= sign <= "~" for sign in key):
-        raise ModelError("{} holds what no key does: a space, a line break, a foreign letter", name)
+def _check_keys(provider: str, url: str | None) -> None:
+    """Clients put a key with a line break, say, into their errors and logs, and send one to
+    whatever address they are given, for all on the way to read."""
+    for name, key in os.environ.items():
+        # GOOGLE_API_KEY is google_genai's, and MISTRAL_API_KEY mistralai's.
+        whose = name.removesuffix("_API_KEY")
+        if whose == name or not key or not provider.upper().startswith(whose):
+            continue
+        if not all("!" <= sign <= "~" for sign in key):
+            raise ModelError(
+                "{} holds what no key does: a space, a line break, a foreign letter", name
+            )
+        if url is not None and urlsplit(url).scheme == "http" and not _is_local(url):
+            raise ModelError(
+                "{} is not sent over plain http to another machine: use https, or unset it", name
+            )
+
+
+def _is_local(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _is_address(url: str) -> bool:

@@ -20,13 +20,13 @@ from rag.extract import QUOTE_CHARACTERS, QUOTE_SENTENCES
 _OPEN, _CLOSE = r"[\[【［〔]", r"[\]】］〕]"
 _NAMED = r"(?:[\^#]|(?:sources?|sentences?|quellen?|sätze?|satz|nr\.?|no\.?)\s*)?"
 _POINTER = (
-    rf"{_OPEN}\s*(?i:{_NAMED})\d+(?:\s*[-–—,;]\s*(?i:{_NAMED})\d+)*\s*"
+    rf"{_OPEN}\s*(?i:{_NAMED})[-−+]?\d+(?:\s*[-–—,;]\s*(?i:{_NAMED})\d+)*\s*"
     rf"(?:†[^\[\]【】\n]{{0,40}})?{_CLOSE}"
 )
 POINTER = re.compile(_POINTER)
 """What points at sentences or would pass for it: [3], [3, 4], [2-4], 【3†source】, [Source 3]."""
-_GROUP = re.compile(rf"(?P<gap>[ \t]*)(?P<pointers>{_POINTER}(?:[ \t,;]*{_POINTER})*)")
-_NUMBERS = re.compile(r"(\d+)(?:\s*[-–—]\s*(\d+))?")
+_GROUP = re.compile(rf"(?<![ \t])[ \t]*(?P<pointers>{_POINTER}(?:[ \t,;]*{_POINTER})*)")
+_NUMBERS = re.compile(r"([-−]?\d+)(?:\s*[-–—]\s*(\d+))?")
 
 _TAGS = (
     "a|area|audio|base|body|button|embed|form|frame|frameset|html|iframe|image|img|input|link"
@@ -39,16 +39,23 @@ _UNSAFE = re.compile(
     r"|<!--.*?(?:-->|$)",
     re.IGNORECASE | re.DOTALL,
 )
-_LINK = re.compile(r"\[([^\[\]]*)\]\(\s*([^()]*(?:\([^()]*\)[^()]*)*)\)")
+_LINK = re.compile(r"\[([^\[\]]*)\]\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
+_NO_ADDRESS = re.compile(r"(?![\s\w]*\w\.\w)[^:/#?=&@\\<>%]*\w[^:/#?=&@\\<>%]*")
+_CLOSING = ".,;:!?)]}'’*_"
+# A question mark that only the end of a sentence follows is not an address's: "Booking.com?"
+_GOES_ON = rf"(?![{re.escape(_CLOSING)}]*(?:[\s<>\"“”„»«]|$))"
 _ADDRESS = re.compile(
     r"(?:[a-z][a-z0-9+.-]{1,20}:(?=//)|javascript:|vbscript:|(?<![a-z])(?:mailto|data|file|tel|sms):)"
     r"[^\s<>\"“”„»«]+"
     r"|(?<![\w:/])//[\w-]+\.[^\s<>\"“”„»«]+"
     r"|www\.[^\s<>\"“”„»«]+"
-    r"|(?<![\w-])(?:[\w-]{1,63}\.){1,8}[a-z]{2,24}(?::\d+)?[/?#][^\s<>\"“”„»«]*",
+    rf"|(?<![\w-])(?:[\w-]{{1,63}}\.){{1,8}}[a-z]{{2,24}}(?::\d+)?(?:/|[?#]{_GOES_ON})[^\s<>\"“”„»«]*",
     re.IGNORECASE,
 )
-_CLOSING = ".,;:!?)]}'’*_"
+
+_BRACKETS = re.compile(rf"{_OPEN}|{_CLOSE}|[<>]")
+_PASSES = 20
+"""So often are links within links, and pointers within pointers, looked for."""
 
 _OPENED = re.compile(
     r"[\[【［〔][^\[\]【】［］〔〕\n]{0,300}$|\[[^\[\]\n]{0,300}\]\([^()\n]{0,2000}$|<[^<>]{0,2000}$"
@@ -58,10 +65,11 @@ _LAST_GROUP = re.compile(rf"(?:\s*{_POINTER}[ \t,;]*)+$")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A numbered sentence that the model was shown."""
+    """A numbered sentence that the model was shown; ``score`` is its passage's in the search."""
 
     passage: Passage
     span: Span
+    score: float = 0.0
 
     @property
     def text(self) -> str:
@@ -78,17 +86,18 @@ class Resolved:
     removed_links: int
 
 
-def resolve(written: str, sources: Sequence[Shown], *, score: float = 0.0) -> Resolved:
+def resolve(written: str, sources: Sequence[Shown]) -> Resolved:
     """The text that a model wrote with pointers to ``sources``, numbered from 1.
 
-    Addresses stay where a cited document holds them. ``score`` is that of the citations.
+    Addresses stay where a cited document holds them.
     """
-    safe, _ = without_links(canonical(written), [s.passage.document.text for s in sources])
-    found = _with_citations(safe, sources, score)
+    written = re.sub(r"[ \t]{2,}", " ", canonical(written))
+    safe, _ = without_links(written, list({s.passage.document.text for s in sources}))
+    found = _with_citations(safe, sources)
     cited = [citation.document.text for citation in found.citations]
     # Now it is known which documents are cited; nothing but addresses can still go.
-    safe, gone = without_links(canonical(written), cited)
-    final = _with_citations(safe, sources, score)
+    safe, gone = without_links(written, cited)
+    final = _with_citations(safe, sources)
     return Resolved(final.text, final.citations, final.removed_markers, gone)
 
 
@@ -119,22 +128,31 @@ def without_links(text: str, sources: Sequence[str]) -> tuple[str, int]:
     def address(match: re.Match[str]) -> str:
         nonlocal gone
         found = match[0].rstrip(_CLOSING)
-        if any(re.search(rf"{re.escape(found)}(?![\w/?#&=%-])", source) for source in sources):
+        whole = re.compile(rf"{re.escape(found)}(?![\w/&=%-]|[?#]{_GOES_ON})")
+        if any(whole.search(source) for source in sources):
             return match[0]
         gone += 1
         return "…" + match[0][len(found) :]
 
-    while True:  # what is left may be a link again
+    def link(match: re.Match[str]) -> str:
+        nonlocal gone
+        if POINTER.fullmatch(f"[{match[1]}]") and _NO_ADDRESS.fullmatch(match[2]):
+            return f"[{match[1]}] ({match[2]})"  # a pointer before brackets
+        gone += 1
+        return f" {match[1]} "
+
+    for _ in range(_PASSES):  # what is left may be a link again
         before = gone
         text, images = _UNSAFE.subn(" ", text)
-        text, links = _LINK.subn(r" \1 ", text)
+        text = _LINK.sub(link, text)
         text = _ADDRESS.sub(address, text)
-        gone += images + links
+        gone += images
         if gone == before:
             return text, gone
+    return _ADDRESS.sub(address, _BRACKETS.sub(" ", text)), gone
 
 
-def _with_citations(text: str, sources: Sequence[Shown], score: float) -> Resolved:
+def _with_citations(text: str, sources: Sequence[Shown]) -> Resolved:
     citations: dict[tuple[str, int, int], Citation] = {}
     removed = 0
 
@@ -146,11 +164,12 @@ def _with_citations(text: str, sources: Sequence[Shown], score: float) -> Resolv
 
     def markers(match: re.Match[str]) -> str:
         numbers, _ = _pointed(match["pointers"], len(sources))
-        spans = _spans(numbers, sources)
-        for passage, start, end in spans:
-            key = (passage.document.id, start, end)
+        keys = []
+        for run in _runs(numbers, sources):
+            passage, start, end = run[0].passage, run[0].span.start, run[-1].span.end
+            keys.append((passage.document.id, start, end))
             citations.setdefault(
-                key,
+                keys[-1],
                 Citation(
                     marker=len(citations) + 1,
                     document=passage.document,
@@ -159,17 +178,21 @@ def _with_citations(text: str, sources: Sequence[Shown], score: float) -> Resolv
                     quote=passage.document.text[start:end],
                     passage_start=passage.start,
                     passage_end=passage.end,
-                    score=score,
+                    score=run[0].score,
                 ),
             )
-        return "".join(f" [{citations[p.document.id, a, b].marker}]" for p, a, b in spans)
+        return "".join(f" [{citations[key].marker}]" for key in keys)
 
-    before = -1
-    while before != removed:  # what is left around one that is gone may be one again
+    for _ in range(_PASSES):  # what is left around one that is gone may be one again
         before = removed
         text = _GROUP.sub(known, text)
+        if removed == before:
+            break
+    else:
+        text = _BRACKETS.sub(" ", text)
     text = _GROUP.sub(markers, text)
-    text = re.sub(r"[ \t]{2,}", " ", re.sub(r"[ \t]+(?=[.,;:!?](?:\s|$))", "", text))
+    text = re.sub(r"[ \t]{2,}", " ", text)
+    text = re.sub(r" (?=[.,;:!?](?:\s|$))", "", text)
     return Resolved(text.strip(), tuple(citations.values()), removed, 0)
 
 
@@ -179,7 +202,9 @@ def _pointed(pointers: str, count: int) -> tuple[list[int], int]:
     numbers: set[int] = set()
     unknown = 0
     for first, last in _NUMBERS.findall(pointers):
-        ends = [int(end) if len(end) < 7 else 0 for end in (first, last or first)]
+        ends = [
+            int(end) if end.isdecimal() and len(end) < 7 else 0 for end in (first, last or first)
+        ]
         if 1 <= ends[0] <= ends[1] <= count and ends[1] - ends[0] < 2 * QUOTE_SENTENCES:
             numbers.update(range(ends[0], ends[1] + 1))
         else:
@@ -187,7 +212,7 @@ def _pointed(pointers: str, count: int) -> tuple[list[int], int]:
     return sorted(numbers), unknown
 
 
-def _spans(numbers: Sequence[int], sources: Sequence[Shown]) -> list[tuple[Passage, int, int]]:
+def _runs(numbers: Sequence[int], sources: Sequence[Shown]) -> list[list[Shown]]:
     """What to quote for these sentences: neighbours together, as long as a quote may be."""
     runs: list[list[Shown]] = []
     for number in numbers:
@@ -203,4 +228,4 @@ def _spans(numbers: Sequence[int], sources: Sequence[Shown]) -> list[tuple[Passa
             run.append(source)
         else:
             runs.append([source])
-    return [(run[0].passage, run[0].span.start, run[-1].span.end) for run in runs]
+    return runs

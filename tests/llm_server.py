@@ -22,7 +22,8 @@ class Reply:
     ``content`` is what the model says, or with ``raw`` the whole body; a ``status`` that is
     no success says it in an error. ``hang`` sends a byte now and then, and no end;
     ``cut`` closes the connection without a word. In a stream both come after the content.
-    ``endless`` streams the content again and again; ``finish`` is why the model ended.
+    ``endless`` streams the content again and again; ``finish`` is why the model ended,
+    None where the stream ends without saying.
     """
 
     content: str | None = None
@@ -31,7 +32,7 @@ class Reply:
     hang: bool = False
     cut: bool = False
     endless: bool = False
-    finish: str = "stop"
+    finish: str | None = "stop"
 
 
 @dataclass
@@ -114,7 +115,8 @@ def serving() -> Iterator[Server]:
                 if reply.cut or reply.hang:
                     self.close_connection = True
                     return
-                self.chunk(_piece("", reply.finish, ollama))
+                if reply.finish:
+                    self.chunk(_piece("", reply.finish, ollama))
                 if not ollama:
                     self.chunk("data: [DONE]\n\n")
                 self.wfile.write(b"0\r\n\r\n")

@@ -16,6 +16,7 @@ from index.load import load
 from index.split import passages
 from index.text import canonical
 from index.types import Document, Hit
+from rag import pointers
 from rag.answer import Answer
 from rag.chatbot import EXAMPLE
 from rag.pointers import Resolved, Shown, resolve, settled
@@ -125,16 +126,57 @@ def test_what_is_shown_of_a_reply_that_is_coming_is_safe_too() -> None:
         ("See https://kept.test/page?a=1. [4]", "See https://kept.test/page?a=1. [1]"),
         ("See https://kept.test/page?a=1&b=secret. [4]", "See …. [1]"),
         ("See https://kept.test/page?a=1. [1]", "See …. [1]"),
+        ("He died in 1990 [1](in Berlin).", "He died in 1990 [1] (in Berlin)."),
+        ("So [1](x.test), [1](/a), [1](#b), [1](mailto:c).", "So 1, 1, 1, 1."),
+        ("So it is [-1]. Or [1, 2] [Source −2].", "So it is. Or [1]."),
         ("3 < 4 and 5 > 4 [1]", "3 < 4 and 5 > 4 [1]"),
+        ("Is it Node.js? (Or Booking.com?) “Vue.js?” [1]",
+         "Is it Node.js? (Or Booking.com?) “Vue.js?” [1]"),
+        ("At evil.example?q=1 or evil.example/? or evil.example#a? [1]", "At … or …? or …? [1]"),
+        ("See https://kept.test/page?a=1? [4]", "See https://kept.test/page?a=1? [1]"),
+        ("At https://asked.test/x. [4]", "At https://asked.test/x. [1]"),
     ],
 )  # fmt: skip
 def test_pointers_and_links(written: str, shown: str) -> None:
     first = Document("Eins ist so. Zwei ist so. Drei ist anders.", "a.txt", "A")
-    second = Document("Mehr steht auf https://kept.test/page?a=1 dort.", "b.txt", "B")
+    second = Document(
+        "Mehr steht auf https://kept.test/page?a=1 dort, oder auf https://asked.test/x?",
+        "b.txt",
+        "B",
+    )
     hits = hits_of(first, second)
     sources = [Shown(hit.passage, span) for hit in hits for span in hit.passage.sentences]
     assert len(sources) == 4
     assert resolve(written, sources).text == shown
+
+
+def test_replies_made_to_take_long_are_looked_at_a_few_times_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked = []
+
+    class Counting:
+        def __init__(self, pattern: re.Pattern[str]) -> None:
+            self.pattern = pattern
+
+        def __getattr__(self, name: str) -> Any:
+            looked.append(name)
+            return getattr(self.pattern, name)
+
+    for name in ("_LINK", "_GROUP"):
+        monkeypatch.setattr(pointers, name, Counting(getattr(pointers, name)))
+    sources = [Shown(hit.passage, span) for hit in hits_of(Document("Es ist so.", "a.txt", "A"))
+               for span in hit.passage.sentences]  # fmt: skip
+    for reply in (
+        "[ " * 1000 + "a" + " ](http://evil.example/b)" * 1000,
+        "[9" * 1000 + "]" * 1000,
+        "[[1](http://evil.example/b)](c)" * 50,
+    ):
+        found = resolve(f"{reply} [1]", sources)
+        check_safe(found.text, found.citations, [sources[0].passage.document.text])
+    assert len(looked) < 200
+    # Of these each would be looked at from each, were it not for care.
+    assert resolve(f"a{' ' * 500_000}b [1]", sources).text == "a b [1]"
 
 
 def test_pieces_shown_stay_as_they_were() -> None:
@@ -212,7 +254,7 @@ def hostile(folder: Any) -> list[Document]:
 
 def obedient(request: dict[str, Any]) -> Reply:
     """A model that writes what the documents tell it to, and whatever it finds in them."""
-    data = request["messages"][-1]["content"]
+    data = request["messages"][1]["content"]
     held = json.loads(data)
     told = " ".join(text for source in held["sources"] for text in source["sentences"].values())
     orders = re.findall(r"(?:exactly this|genau dies): (.*)", told, re.DOTALL)
