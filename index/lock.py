@@ -1,13 +1,15 @@
 """One writer at a time, and a name for the one who waits.
 
 The lock is the operating system's: it ends with the process, however that ends. Who holds
-it stands in a note beside it, on which nothing depends.
+it stands in a note beside it, on which nothing depends. Who waits holds another lock meanwhile,
+so that the one who was at it does not begin anew before.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -17,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from index.errors import InputError, Words
 
-LOCK, NOTE = "beleg.lock", "beleg.writer"
+LOCK, NEXT, NOTE = "beleg.lock", "beleg.next", "beleg.writer"
 WAIT = 30.0
 """So many seconds a second writer waits."""
 
@@ -30,10 +32,12 @@ def exclusive(folder: Path, wait: float | None = None) -> Iterator[None]:
         InputError: another one is still at it after ``wait`` seconds, or it cannot be written.
     """
     wait = WAIT if wait is None else wait
-    lock, note = FileLock(folder / LOCK, thread_local=False), folder / NOTE
+    lock, waiting, note = _lock(folder / LOCK), _lock(folder / NEXT), folder / NOTE
+    until = time.monotonic() + wait
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=wait)
+        with waiting.acquire(timeout=wait):
+            lock.acquire(timeout=max(0.0, until - time.monotonic()))
     except Timeout:
         raise busy(folder, _read(note), wait) from None
     except OSError as error:
@@ -47,6 +51,10 @@ def exclusive(folder: Path, wait: float | None = None) -> Iterator[None]:
         with suppress(OSError):
             note.unlink(missing_ok=True)
         lock.release()
+
+
+def _lock(file: Path) -> FileLock:
+    return FileLock(file, thread_local=False)
 
 
 def busy(where: Path | str, who: object, wait: float) -> InputError:

@@ -358,6 +358,7 @@ def stale(folder: Path) -> list[Any]:
         FILE,
         large.FILE,
         "beleg.lock",
+        "beleg.next",
         "beleg.count",
         "beleg.writer",
         f"{FILE}-wal",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -633,3 +634,26 @@ def test_a_filter_does_not_pass_over_a_document_that_is_damaged(tmp_path: Path) 
     with pytest.raises(DamageError, match="not what was written"):
         index.view.only({"source": "s3"})
     assert [d.source for d in view.only({"source": "s3"}).documents] == ["s3"]
+
+
+def test_a_writer_that_waits_is_the_next(tmp_path: Path) -> None:
+    turns, over = 0, threading.Event()
+
+    def greedy() -> None:
+        nonlocal turns
+        while not over.is_set():
+            with lock.exclusive(tmp_path):
+                turns += 1
+                time.sleep(0.01)
+
+    writer = threading.Thread(target=greedy)
+    writer.start()
+    try:
+        while turns < 3:
+            time.sleep(0.01)
+        before = turns
+        with lock.exclusive(tmp_path):
+            assert turns - before <= 5
+    finally:
+        over.set()
+        writer.join()
