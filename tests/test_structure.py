@@ -15,7 +15,12 @@ import pytest
 from tests.conftest import ROOT
 from ui.cli import _parser
 
-EXTRAS = {"index/postgres.py": "postgres", "index/milvus.py": "milvus", "ui/assistant.py": "mcp"}
+EXTRAS = {
+    "index/postgres.py": "postgres",
+    "index/milvus.py": "milvus",
+    "rag/models.py": "llm",
+    "ui/assistant.py": "mcp",
+}
 """Modules that are used where an extra is installed, and the extra."""
 ALLOWED = {"index": {"index"}, "rag": {"rag", "index"}, "ui": {"ui", "rag", "index"}}
 
