@@ -14,6 +14,7 @@ import os
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -319,18 +320,21 @@ def _open(name: str, url: str | None, role: str, timeout: float) -> BaseChatMode
                 options["api_key"] = "none"  # local servers want none, but the client does
     _check_keys(provider, url)
     hooks: dict[str, list[Callable[..., Any]]] = {"request": [_hurry], "response": [_end_in_time]}
+    client = None
     try:
         if provider == "openai":
             from openai import DefaultHttpxClient
 
             options["timeout"] = max(timeout, CLIENT_TIMEOUT)
-            options["http_client"] = DefaultHttpxClient(event_hooks=hooks)
+            options["http_client"] = client = DefaultHttpxClient(event_hooks=hooks)
         elif provider == "ollama":
             options["client_kwargs"] = {
                 "timeout": max(timeout, CLIENT_TIMEOUT),
                 "event_hooks": hooks,
             }
         opened: BaseChatModel = init_chat_model(name, **options)
+        if client is not None:  # nobody else does
+            weakref.finalize(opened, client.close)
     except Exception as error:  # every provider has its own
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         hint = ": write PROVIDER:MODEL, like openai:gpt-5-mini" if ":" not in name else ""
