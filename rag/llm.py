@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from index.errors import InputError
@@ -475,7 +476,12 @@ def tokens_at_most(text: str) -> int:
 def _tokens(data: str) -> int:
     """What a request with these data has at most: with all that may be asked beside them, the
     schema, and what a chat template puts around them."""
-    return tokens_at_most(_TASK + _TEXT + _JSON + _AGAIN + _dumped(_SCHEMA) + data) + TEMPLATE
+    return _around() + tokens_at_most(data)
+
+
+@cache
+def _around() -> int:
+    return tokens_at_most(_TASK + _TEXT + _JSON + _AGAIN + _dumped(_SCHEMA)) + TEMPLATE
 
 
 def read(said: str, *, whole: bool = False) -> tuple[str, bool] | None:

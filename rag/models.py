@@ -354,13 +354,14 @@ def _check_keys(provider: str, url: str | None) -> None:
             raise ModelError(
                 "{} holds what no key does: a space, a line break, a foreign letter", name
             )
-        if url is not None and urlsplit(url).scheme == "http" and not _is_local(url):
+        if url is not None and urlsplit(url).scheme == "http" and not is_this_computer(url):
             raise ModelError(
                 "{} is not sent over plain http to another machine: use https, or unset it", name
             )
 
 
-def _is_local(url: str) -> bool:
+def is_this_computer(url: str) -> bool:
+    """Whether an address leads to this computer; no name is looked up."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from rag.models import is_this_computer
 from tests.conftest import ROOT, command, environment
 from ui import guard
 
@@ -287,7 +288,7 @@ def _reply(folder: Path, path: str, answer: int, headers: dict[str, str]) -> tup
     ],
 )  # fmt: skip
 def test_which_addresses_are_this_computers(netloc: str, here: bool) -> None:
-    assert guard.is_this_computer(netloc) is here
+    assert is_this_computer(f"//{netloc}") is here
 
 
 @pytest.mark.parametrize(

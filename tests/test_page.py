@@ -4,14 +4,12 @@ wide, in terms of axe-core, and with nothing but hostile texts."""
 from __future__ import annotations
 
 import gc
-import itertools
 import json
 import os
 import re
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +27,7 @@ from tests.conftest import ROOT, command, environment
 from tests.llm_server import Reply, serving
 from tests.test_app import ENGLISH, PATIENCE_MS, RECIPE, Visit
 from tests.test_llm import as_json, number
-from tests.test_visit import START, Encoder
+from tests.test_visit import START, Encoder, never_ending
 from ui.guard import UPLOAD
 
 playwright = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
@@ -243,17 +241,7 @@ def test_visitors_do_not_wait_for_each_other_and_see_what_they_wait_for(
 def test_an_evaluation_ends_when_the_page_is_closed(
     ours: str, browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = threading.Event()
-
-    def endless(*args: Any, on_progress: Any) -> None:
-        try:
-            for number in itertools.count():
-                on_progress(number, 1000)
-                time.sleep(0.05)
-        finally:
-            ended.set()
-
-    monkeypatch.setattr("ui.trial.evaluate", endless)
+    ended = never_ending(monkeypatch)
     file = tmp_path / "q.jsonl"
     file.write_text(json.dumps({"id": "1", "question": "Wer?", "answerable": False}), "utf-8")
     visit = Visit(browser, ours)

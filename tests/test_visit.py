@@ -457,11 +457,8 @@ def test_test_questions_are_asked_and_failures_open(house: House, tmp_path: Path
     assert "<b>" not in shown(trial, "en")
 
 
-def test_an_evaluation_ends_when_its_visitor_leaves(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "q.jsonl"
-    file.write_text(json.dumps({"id": "1", "question": "Wer?", "answerable": False}), "utf-8")
+def never_ending(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Let evaluations go on until they are told to stop; what is returned is set by then."""
     ended = threading.Event()
 
     def endless(*args: Any, on_progress: Callable[[int, int], None]) -> None:
@@ -473,6 +470,15 @@ def test_an_evaluation_ends_when_its_visitor_leaves(
             ended.set()
 
     monkeypatch.setattr("ui.trial.evaluate", endless)
+    return ended
+
+
+def test_an_evaluation_ends_when_its_visitor_leaves(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "q.jsonl"
+    file.write_text(json.dumps({"id": "1", "question": "Wer?", "answerable": False}), "utf-8")
+    ended = never_ending(monkeypatch)
     steps = house.evaluate(Visit(language="en"), str(file))
     for _ in range(3):
         next(steps)

@@ -34,11 +34,12 @@ from index.errors import BelegError, InputError
 from index.load import SUFFIXES, load
 from index.types import Document
 from rag.chatbot import Chatbot
+from rag.models import is_this_computer
 from ui import guard, render, source
 from ui.markup import safe
 from ui.phrases import LANGUAGES, everything, phrase, preferred
 from ui.trial import shown
-from ui.visit import House, Visit, pasted, sendable, words
+from ui.visit import House, Visit, sendable, words
 
 _HERE = Path(__file__).parent
 
@@ -77,7 +78,7 @@ class _Page:
     def __init__(self, house: House, examples: Sequence[str], local: bool) -> None:
         self.house = house
         self.may_add = not house.fixed
-        self.here = "this computer" if local else "that computer"
+        self.local = local
         self.examples = examples
         self.i18n = _i18n()
         self.labelled: list[tuple[gr.components.Component | gr.Tab, dict[str, str]]] = []
@@ -278,9 +279,14 @@ class _Page:
             self.house.bot(visit).llm,
             visit.language,
             fixed=self.house.fixed,
-            local=self.here == "this computer",
+            local=self.local,
             where=self._model_place(visit),
         )
+
+    @property
+    def here(self) -> str:
+        """The phrase for the computer that this runs on."""
+        return "this computer" if self.local else "that computer"
 
     def _model_place(self, visit: Visit) -> str:
         model = self.house.start.llm
@@ -430,12 +436,7 @@ class _Page:
     ) -> Iterator[tuple[Any, ...]]:
         _speak(visit, request)
         name = title.strip() or phrase("paste", visit.language)
-
-        def read() -> Document:
-            taken = (document.source for document in self.house.documents(visit))
-            return pasted(text, title, taken)
-
-        for found in self.house.add(visit, [(name, read)]):
+        for found in self.house.add(visit, [(name, self.house.pasting(visit, text, title))]):
             kept = (gr.skip(), gr.skip()) if not found.added else ("", "")
             yield (*kept, *self._noted(visit, found))
 
@@ -673,7 +674,7 @@ def _sending() -> str:
 
 def _place(host: str, here: str, language: str) -> str:
     """Where a language model runs, in words."""
-    if guard.is_this_computer(host):
+    if is_this_computer(f"//{host}"):
         return phrase(here, language)
     return phrase("at", language).format(host) if host else phrase("at its provider", language)
 

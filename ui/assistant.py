@@ -12,9 +12,8 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from index.errors import InputError
-from index.types import Document
 from ui.render import described
-from ui.visit import House, Visit, pasted, sendable, words
+from ui.visit import House, Visit, sendable, words
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,12 +69,8 @@ def serve(house: House) -> None:
 
     def add(text: str, title: str = "") -> dict[str, Any]:
         """Add a document, given as its text; one of the same title is replaced."""
-
-        def read() -> Document:
-            return pasted(text, title, (held.source for held in house.documents(visit)))
-
         with changing:
-            *_, found = house.add(visit, [(title, read)])
+            *_, found = house.add(visit, [(title, house.pasting(visit, text, title))])
         if found.problems:
             raise InputError(found.problems[0])
         return {"added": [described(document) for document in found.added]}

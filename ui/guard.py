@@ -52,17 +52,6 @@ def is_loopback(host: str) -> bool:
     return ipaddress.ip_address(address).is_loopback
 
 
-def is_this_computer(netloc: str) -> bool:
-    """Whether a host with its port, as in an address, is this computer; no name is looked up."""
-    host = urlsplit(f"//{netloc}").hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def names(host: str) -> list[str]:
     """The names under which the page answers: while it listens on this computer alone, only
     those of this computer.

@@ -45,8 +45,8 @@ class Trial:
     def row(self, key: str) -> Row | None:
         """The lost question with this key."""
         number = key.removeprefix("e")
-        known = number.isdecimal() and int(number) < len(self.lost)
-        return self.lost[int(number)] if known else None
+        lost = self.lost
+        return lost[int(number)] if number.isdecimal() and int(number) < len(lost) else None
 
     def marks(self, key: str) -> list[Mark]:
         """The places that a failure rests on: what was cited, or withheld, and what is right."""
@@ -155,10 +155,11 @@ def shown(held: Trial, language: str) -> str:
     lost = held.lost
     items = []
     for number, row in enumerate(lost[: render.LISTED]):
-        mark = next(iter(held.marks(f"e{number}")), None)
+        marked = held.marks(f"e{number}")
+        mark = next(iter(marked), None)
         place = f'data-mark="{mark.label}"' if mark else ""
         link = f'<a href="#source" class="open" {place}>{said("open")}</a>' if mark else ""
-        sign = f" {RIGHT}" if any(m.label == RIGHT for m in held.marks(f"e{number}")) else ""
+        sign = f" {RIGHT}" if any(m.label == RIGHT for m in marked) else ""
         items.append(
             f'<li data-key="e{number}"><b dir="auto">{safe(row.question)}</b> '
             f'<span class="label">{safe(known("lost", row.stage or "", language))}</span> {link}'

@@ -129,8 +129,12 @@ class House:
         """The ids of the documents that only this visitor sees."""
         if visit.bot is None:
             return set()
-        shared = {document.id for document in self.start.documents}
-        return {document.id for document in visit.bot.documents} - shared
+        shared = {record.key for record in self.start.index.records}
+        return {record.key for record in visit.bot.index.records} - shared
+
+    def pasting(self, visit: Visit, text: str, title: str) -> Callable[[], Document]:
+        """What reads a pasted text, to be added: see ``pasted``."""
+        return lambda: pasted(text, title, (r.source for r in self._base(visit).index.records))
 
     def add(
         self, visit: Visit, given: Sequence[tuple[str, Callable[[], Document]]]
