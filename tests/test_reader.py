@@ -120,6 +120,23 @@ def test_saved_changes_read_as_the_pupil_does(
         np.testing.assert_allclose(reading.sentences, row, atol=0.02)
 
 
+def test_rows_without_padding_are_what_the_layers_make_of_each_text(
+    encoder: SentenceTransformerEncoder,
+) -> None:
+    layers = copy.deepcopy(encoder.network.encoder.layer[LOWER:]).float().eval()
+    sizes = torch.tensor([7, 1, 40, 23])
+    mask = torch.arange(40) < sizes[:, None]
+    x = torch.randn(4, 40, encoder.dimension, generator=torch.manual_seed(0))
+    with torch.inference_mode():
+        found = run(layers, x, mask)
+        for text, size, row in zip(x, sizes, found, strict=True):
+            alone = text[None, :size]
+            for layer in layers:
+                alone = layer(alone)
+            torch.testing.assert_close(row[:size], alone[0], atol=1e-4, rtol=1e-4)
+            assert not row[size:].any()
+
+
 def test_an_answer_is_the_tokens_and_sentences_that_hold_it(
     encoder: SentenceTransformerEncoder, tmp_path: Path
 ) -> None:
