@@ -44,8 +44,9 @@ ALLOWED = set(
     " mark nav p q section small span summary sup table tbody td th thead tr ul wbr".split()
 )
 ATTRIBUTES = set(
-    "aria-current aria-describedby aria-expanded aria-hidden aria-label aria-live autocomplete"
-    " class dir disabled hidden href id lang maxlength role scope tabindex title type".split()
+    "aria-current aria-describedby aria-expanded aria-hidden aria-label aria-live aria-pressed"
+    " autocomplete class dir disabled hidden href id lang maxlength role scope tabindex title"
+    " type".split()
 )
 
 
@@ -169,6 +170,7 @@ def test_every_field_is_shown_as_the_text_it_is(hostile: str) -> None:
         render.status(hostile, [hostile]),
         render.adding(render.Adding((document,), (hostile,)), hostile),
         render.adding(render.Adding(reading=hostile, total=2), hostile),
+        render.adding(render.Adding(waiting=hostile), hostile),
         render.conversation((), hostile, examples=[hostile]),
         render.state(hostile, None, (), on=True, place=hostile, kept=hostile, language=hostile),
         source.pane(document, marked, hostile, key=hostile, active=hostile),

@@ -75,7 +75,8 @@ function copy(button) {
 function rate(button) {
   const turn = button.closest('.turn');
   const mend = turn.querySelector('.mend');
-  if (button.dataset.rate === 'wrong') {
+  const pressed = button.getAttribute('aria-pressed') === 'true';
+  if (button.dataset.rate === 'wrong' && !pressed) {
     mending.set(turn.dataset.key, mend.hidden);
     restore(turn);
     if (!mend.hidden) {
@@ -87,7 +88,8 @@ function rate(button) {
     return;
   }
   const words = mend.querySelector('input').value;
-  trigger('rate_answer', {key: turn.dataset.key, verdict: button.dataset.rate, words});
+  mending.delete(turn.dataset.key);
+  trigger('rate_answer', {key: turn.dataset.key, verdict: pressed ? 'back' : button.dataset.rate, words});
 }
 
 // What is drawn anew comes as the server knows it: what the visitor opened is opened again.
@@ -225,7 +227,9 @@ watch('value', () => {
   }
   turns.forEach(restore);
   const turn = `#talk .turn[data-key="${focus.key}"]`;
-  refocus('talk', `${turn} .mend:not([hidden]) input`, `${turn} .rated`, `${turn} .copy`, '#talk .talk');
+  const same = `${turn} .rate [data-rate="${focus.target?.dataset.rate}"]`;
+  refocus('talk', `${turn} .mend:not([hidden]) input`, same, `${turn} [aria-pressed=true]`, `${turn} .copy`,
+    '#talk .talk');
   const live = find('#live span');
   if (live && last.dataset.say && live.dataset.key !== seen) {
     live.dataset.key = seen;

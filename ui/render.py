@@ -53,7 +53,8 @@ class Turn:
     """A question and what is there for it so far: an answer, part of its text, or an error.
 
     ``number`` counts the questions of a visit; ``waiting`` says what is still being done;
-    ``rated`` what came of the visitor's verdict, ``problem`` what was wrong with it.
+    ``rated`` is the visitor's verdict, ``kept`` the id of the test question that it is kept as,
+    ``problem`` what was wrong with it.
     """
 
     question: str
@@ -63,18 +64,21 @@ class Turn:
     number: int = 0
     waiting: str = ""
     rated: str = ""
+    kept: str = ""
     problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Adding:
-    """How far documents have been added: what is there, what went wrong, what is being read."""
+    """How far documents have been added: what is there, what went wrong, what is being read or
+    waits for that."""
 
     added: tuple[Document, ...] = ()
     problems: tuple[str, ...] = ()
     reading: str = ""
     number: int = 0
     total: int = 0
+    waiting: str = ""
 
 
 def where(document: Document, start: int, end: int, language: str) -> str:
@@ -267,6 +271,8 @@ def adding(found: Adding, language: str) -> str:
         of = phrase("of", language).format(found.number, found.total)
         place = f" ({of})" if found.total > 1 else ""
         reading = f"{phrase('reading', language)} {found.reading}{place} …"
+    elif found.waiting:
+        reading = phrase("to be read", language).format(found.waiting)
     return status(added, found.problems, reading)
 
 
@@ -550,17 +556,18 @@ def _actions(turn: Turn, language: str, nearest: int, rating: bool) -> str:
         f'<button type="button" class="copy" data-copy="{safe(markdown(turn, nearest))}"'
         f' data-copied="{said("copied")}">{copy}</button>'
     ]
-    if turn.rated:
-        parts.append(f'<span class="rated" tabindex="-1">{safe(turn.rated)}</span>')
-    elif rating:
+    if rating:
+        right, wrong = turn.rated == "right", turn.rated in ("words", "not said")
         parts.append(
             f'<span class="rate" role="group" aria-label="{said("rate")}">'
-            f'<button type="button" data-rate="right">{said("right")}</button>'
-            '<button type="button" data-rate="wrong" aria-expanded="false">'
+            f'<button type="button" data-rate="right" {_pressed(right)}>{said("right")}</button>'
+            f'<button type="button" data-rate="wrong" {_pressed(wrong)} aria-expanded="false">'
             f"{said('wrong')}</button></span>"
         )
+    if turn.rated:
+        parts.append(f'<span class="rated">{said("rated")}</span>')
     bar = f'<div class="actions">{"".join(parts)}</div>'
-    if turn.rated or not rating:
+    if not rating:
         return bar
     problem = f'<p class="error" role="alert">{safe(turn.problem)}</p>' if turn.problem else ""
     not_said = (
@@ -574,6 +581,10 @@ def _actions(turn: Turn, language: str, nearest: int, rating: bool) -> str:
         f'<input type="text" autocomplete="off" maxlength="2000"/></label>{problem}'
         f'<button type="button" data-rate="words">{said("save")}</button>{not_said}</div>'
     )
+
+
+def _pressed(pressed: bool) -> str:
+    return f'aria-pressed="{"true" if pressed else "false"}"'
 
 
 def why(answer: Answer, language: str) -> str:
