@@ -147,8 +147,8 @@ class _Page:
                 self.note_more = _html("")
                 self.stop_more = self._button("stop", "stop-more", visible=False, size="sm")
             with gr.Column(visible=self.may_add):
-                self.title = self._textbox("paste title", "paste title", "paste-title", max_lines=1)
                 self.text = self._textbox("paste", "paste", "paste", lines=4, max_lines=12)
+                self.title = self._textbox("paste title", "paste title", "paste-title", max_lines=1)
                 self.paste = self._button("paste add")
 
     def _bench(self, blank: Visit) -> None:
@@ -657,7 +657,7 @@ def serve(
                 },
                 i18n=_i18n(),
                 theme=_theme(),
-                css=(_HERE / "page.css").read_text("utf-8"),
+                css=_style(),
             )
         except OSError as error:
             raise InputError(f"cannot start the chat: {error}") from None
@@ -677,9 +677,10 @@ def _warm(bot: Chatbot, question: str = "Warm?") -> None:
 
 
 def _login() -> str:
-    """Above Gradio's own words, which are in the browser's language: this page is one for all."""
+    """Above Gradio's own words, which are in the browser's language: this page is one for all,
+    and has neither title nor style but what stands here."""
     said = (f'<span lang="{code}">{safe(phrase("login", code))}</span>' for code in LANGUAGES)
-    return f"<b>Beleg</b><br>{'<br>'.join(said)}"
+    return f"<title>Beleg</title><style>{_style()}</style><b>Beleg</b>{''.join(said)}"
 
 
 def _i18n() -> gr.I18n:
@@ -709,6 +710,10 @@ def _html(value: object, *, js: str | None = None, elem_id: str | None = None) -
 
 def _script() -> str:
     return (_HERE / "page.js").read_text("utf-8")
+
+
+def _style() -> str:
+    return (_HERE / "page.css").read_text("utf-8")
 
 
 def _sending() -> str:

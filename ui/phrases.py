@@ -224,7 +224,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "kein Platz: Ein Besuch darf {} Dokumente und {} Millionen Zeichen hinzufügen",
     ),
     "paste": ("Or paste text here", "Oder fügen Sie hier Text ein"),
-    "paste title": ("Its title (optional)", "Sein Titel (freiwillig)"),
+    "paste title": ("A title for it (optional)", "Ein Titel dafür (freiwillig)"),
     "paste add": ("Add this text", "Diesen Text hinzufügen"),
     # What is refused at the door
     "busy": (

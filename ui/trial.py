@@ -64,7 +64,7 @@ class Trial:
         by_source = {document.source: document for document in self.documents}
         cited = row.citations or row.withheld
         marked = [
-            Mark(str(n), by_source[c.source], c.start, c.end)
+            Mark(str(n), by_source[c.source], c.start, c.end, near=not row.citations)
             for n, c in enumerate(cited, 1)
             if c.source in by_source
         ]
