@@ -52,7 +52,11 @@ def post(address: str, body: Any, **headers: str) -> tuple[int, str]:
 
 
 def size(folder: Path) -> int:
-    return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
+    total = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # it has just been swept away
+            total += file.lstat().st_size * file.is_file()
+    return total
 
 
 def hostile_names() -> Iterator[bytes]:
