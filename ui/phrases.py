@@ -174,6 +174,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "right answer": ("Right answer", "Richtige Antwort"),
     "close": ("Close the source", "Quelle schließen"),
     "cited from": ("Cited from", "Zitiert aus"),
+    "other source": ("Other source", "Andere Quelle"),
     "near": ("Near passage", "Nahe Stelle"),
     "part": ("Part {} of {}", "Teil {} von {}"),
     "earlier": ("Earlier part", "Voriger Teil"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from textwrap import indent
 from typing import Any
@@ -18,11 +18,12 @@ from index.embed import BUNDLED_NAME
 from index.types import Document
 from rag.answer import Answer, Citation
 from rag.check import SUPPORT, Claim
+from rag.disagree import Disagreement
 from rag.llm import LanguageModel
 from ui.guard import UPLOAD
 from ui.markup import safe, table
 from ui.phrases import count, decimal, known, percent, phrase
-from ui.source import marks
+from ui.source import AGAINST, marks
 
 NEAREST = 3
 """So many of the nearest passages are shown when nothing answers."""
@@ -104,8 +105,7 @@ def terminal(answer: Answer) -> str:
         if citation.translation:
             lines.append(f"    {phrase('translation', language)}: {citation.translation}")
     for against in answer.disagreements:
-        place = where(against.document, against.start, against.end, language)
-        lines += ["", phrase("against", language).format(against.marker, place)]
+        lines += ["", _against(against, language)]
         lines.append(_indented(against.quote, language))
     if not answer.answered:
         for hit in answer.passages[:NEAREST]:
@@ -141,6 +141,12 @@ def _flags(answer: Answer, language: str) -> list[str]:
         for claim in answer.claims
         for flag in claim.flags
     ]
+
+
+def _against(found: Disagreement, language: str) -> str:
+    """What a source says otherwise than a citation, and where."""
+    place = where(found.document, found.start, found.end, language)
+    return phrase("against", language).format(found.marker, place)
 
 
 def _excerpt(document: Document, start: int, end: int) -> tuple[int, str]:
@@ -348,15 +354,20 @@ def markdown(turn: Turn, nearest: int = NEAREST) -> str:
     )
     lines = [f"**{_unmarked(turn.question)}**", text]
     left, right = _QUOTES.get(answer.language, _QUOTES["en"])
-    for mark in marks(answer, nearest):
+    for mark in marks(replace(answer, disagreements=()), nearest):
         place = where(mark.document, mark.start, mark.end, answer.language)
         quote = mark.document.text[mark.start : mark.end]
-        if mark.near:
+        if not answer.answered:
             _, quote = _excerpt(mark.document, mark.start, mark.end)
         lines.append(
             f"[{mark.label}] {_unmarked(mark.document.title)} ({_unmarked(place)}) "
             f"{left}{_unmarked(quote)}{right}"
         )
+    lines += [
+        f"[{AGAINST}{number}] {_unmarked(_against(found, answer.language))} "
+        f"{left}{_unmarked(found.quote)}{right}"
+        for number, found in enumerate(answer.disagreements, 1)
+    ]
     return "\n\n".join(lines) + "\n"
 
 
@@ -424,11 +435,11 @@ def _answer(answer: Answer, key: str, language: str, nearest: int) -> list[str]:
         for c in answer.citations
         if c.translation
     ]
-    for against in answer.disagreements:
-        place = where(against.document, against.start, against.end, language)
-        told = phrase("against", language).format(against.marker, place)
+    for number, against in enumerate(answer.disagreements, 1):
         quote = f'<q lang="{safe(against.document.language)}">{safe(against.quote)}</q>'
-        parts.append(f'<p class="flag" dir="auto">{safe(told)} {quote}</p>')
+        link = _link(f"{AGAINST}{number}", phrase("other source", language))
+        told = safe(_against(against, language))
+        parts.append(f'<p class="flag" dir="auto">{told} {quote}{link}</p>')
     return parts
 
 
@@ -528,13 +539,7 @@ def _support(claim: Claim, language: str) -> str:
 
 def _cite(citation: Citation, key: str, tip: str, language: str) -> str:
     """A citation's number; it leads to the source, and shows the quote when it is pointed at."""
-    marker = citation.marker
-    name = safe(f"{phrase('citation', language)} {marker}")
-    described = f' aria-describedby="{tip}"' if tip else ""
-    link = (
-        f'<a class="marker" href="#source" data-mark="{marker}" aria-label="{name}"{described}>'
-        f"{marker}</a>"
-    )
+    link = _link(str(citation.marker), phrase("citation", language), tip)
     if not tip:
         return link
     place = safe(where(citation.document, citation.start, citation.end, language))
@@ -542,6 +547,16 @@ def _cite(citation: Citation, key: str, tip: str, language: str) -> str:
         f'{link}<span class="tip" role="tooltip" id="{tip}"><q dir="auto" '
         f'lang="{safe(citation.document.language)}">{safe(citation.quote)}</q>'
         f" <small>{place}</small></span>"
+    )
+
+
+def _link(label: str, what: str, tip: str = "") -> str:
+    """A mark's label that leads to it in the source."""
+    described = f' aria-describedby="{tip}"' if tip else ""
+    name = safe(f"{what} {label}")
+    return (
+        f'<a class="marker" href="#source" data-mark="{label}" aria-label="{name}"{described}>'
+        f"{label}</a>"
     )
 
 
