@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -220,6 +221,22 @@ def test_the_api_gives_the_answer_of_the_contract(address: str) -> None:
         with pytest.raises(AppError, match="question"):
             client.predict(nothing, api_name="/ask")
     client.close()
+
+
+@pytest.mark.parametrize(("session", "status"), [("", 400), ("mine", 200), (None, 200)])
+def test_a_session_without_a_name_is_refused_in_words(
+    address: str, session: str | None, status: int
+) -> None:
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=30)
+    body = json.dumps({"data": [ENGLISH], "session_hash": session})
+    headers = {"Content-Type": "application/json", "Accept-Language": "de"}
+    for path in ("ask", "documents"):
+        connection.request("POST", f"/gradio_api/call/{path}", body, headers)
+        reply = connection.getresponse()
+        assert reply.status == status
+        told = json.loads(reply.read())
+        assert "Sitzung (session_hash) ist leer" in told["detail"] if session == "" else told
+    connection.close()
 
 
 def test_what_a_client_adds_is_its_sessions_alone(address: str, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,7 +16,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from rag.models import is_this_computer
-from tests.conftest import ROOT, command, environment
 from ui import guard
 
 pytest.importorskip("gradio")
@@ -54,7 +52,11 @@ def post(address: str, body: Any, **headers: str) -> tuple[int, str]:
 
 
 def size(folder: Path) -> int:
-    return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
+    total = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # it has just been swept away
+            total += file.lstat().st_size * file.is_file()
+    return total
 
 
 def hostile_names() -> Iterator[bytes]:
@@ -317,25 +319,3 @@ def test_the_page_says_where_what_is_asked_goes(
     head = masthead(llm, "de", local=local, where=where)
     assert said in head
     assert unsaid not in head
-
-
-def test_a_page_for_other_computers_does_not_say_that_nothing_leaves_this_one() -> None:
-    with subprocess.Popen(
-        command("chat", "--host", "0.0.0.0", "--no-auth"),
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-    ) as process:
-        assert process.stdout is not None
-        try:
-            port = urlsplit(process.stdout.readline().split()[3]).port
-            connection = HTTPConnection("127.0.0.1", port, timeout=30)
-            connection.request("GET", "/config")
-            page = connection.getresponse().read().decode()
-            connection.close()
-        finally:
-            process.terminate()
-    heads = [c["props"]["value"] for c in json.loads(page)["components"] if "masthead" in str(c)]
-    assert any("the computer that runs Beleg" in head for head in heads)
-    assert not any("leaves this computer" in head for head in heads)

@@ -175,16 +175,23 @@ unclosed = pytest.mark.filterwarnings(
 
 
 @pytest.fixture
-def ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    """The page in this process, where a test can hold things up."""
-    from ui import app
+def ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """The page in this process, where a test can hold things up, with the limits it wants."""
+    from ui import app, guard
 
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    for name, limit in getattr(request, "param", {}).items():
+        monkeypatch.setattr(guard if name == "QUEUE" else app, name, limit)
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(uploads))
     index = PassageIndex(encoder=Encoder())
     index.add(START)
     page = app.build(Chatbot(index))
     with ThreadPoolExecutor(1) as pool:  # Playwright's loop runs in this thread
         options: dict[str, Any] = {"quiet": True, "prevent_thread_lock": True, "inline": False}
+        options["app_kwargs"] = {"middleware": [(guard.Guard, (str(uploads),), {})]}
         started = pool.submit(page.launch, ssr_mode=False, i18n=app._i18n(), **options)
         yield started.result()[1]
         pool.submit(page.close, verbose=False).result()
@@ -235,6 +242,131 @@ def test_visitors_do_not_wait_for_each_other_and_see_what_they_wait_for(
     assert one.faults == other.faults == []
     one.page.context.close()
     other.page.context.close()
+
+
+@unclosed
+@pytest.mark.parametrize("ours", [{"UPLOADS": 1, "TRIALS": 1}], indirect=True)
+def test_what_waits_for_other_visitors_files_and_evaluations_says_so(
+    ours: str, browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ui import app
+
+    read = threading.Event()
+    load = app._load
+
+    def slow_load(file: str) -> Any:
+        assert "slow" not in file or read.wait(120)
+        return load(file)
+
+    monkeypatch.setattr(app, "_load", slow_load)
+    never_ending(monkeypatch)
+    names = ("slow.txt", "first.txt", "second.txt", "third.txt")
+    slow, first, second, third = files = [tmp_path / name for name in names]
+    for file in files:
+        file.write_text(f"{RECIPE} {file.name}", "utf-8")
+    questions = tmp_path / "q.jsonl"
+    questions.write_text(json.dumps({"id": "1", "question": "?", "answerable": False}), "utf-8")
+    one, other = Visit(browser, ours), Visit(browser, ours, "de-DE")
+    patient = playwright.expect.set_options
+    patient(timeout=PATIENCE_MS)
+    one.upload(slow)
+    playwright.expect(one.page.locator("#upload-status")).to_contain_text("Reading slow.txt")
+    status = other.page.locator("#upload-status")
+    other.upload(first)
+    playwright.expect(status).to_contain_text("Wartet darauf, gelesen zu werden: first.txt")
+    other.page.get_by_role("button", name="Abbrechen").click()
+    playwright.expect(status).to_contain_text("Abgebrochen")
+    playwright.expect(other.page.get_by_role("button", name="Abbrechen")).to_have_count(0)
+    other.page.press("#question textarea", "Enter")  # it asks nothing
+    for file in (second, third):  # the second does not go lost
+        other.upload(file)
+        playwright.expect(status).to_contain_text(file.name)
+    other.ask("Wie lange kochen Kartoffeln?")
+    playwright.expect(other.page.locator(".turn")).to_contain_text("Zuerst wird second.txt gelesen")
+    assert other.page.locator("#source .page-text").count() == 1
+    read.set()
+    one.added("slow.txt")
+    other.added("second.txt", "third.txt")
+    other.answered()
+    assert "first.txt" not in other.documents()
+    assert "second.txt" in other.documents()
+
+    for visit, said in ((one, "Asked so far"), (other, "Fragen warten darauf")):
+        visit.page.click("#page-evaluate-button")
+        visit.page.set_input_files(".leaf input[type=file]", questions)
+        playwright.expect(visit.page.locator("#trial")).to_contain_text(said)
+    other.page.click("#button-stop-trial")
+    playwright.expect(other.page.locator("#trial")).to_have_text("")
+    patient(timeout=5000)
+    assert one.faults == other.faults == []
+    one.page.context.close()
+    other.page.context.close()
+
+
+@unclosed
+@pytest.mark.parametrize("ours", [{"QUEUE": 1}], indirect=True)
+def test_that_the_queue_is_full_is_said_and_nothing_goes_lost(
+    ours: str, browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ui import visit
+
+    begun, answered = threading.Event(), threading.Event()
+    answer = visit.House.answer
+
+    def slow_answer(self: Any, visitor: Any) -> Iterator[Any]:
+        begun.set()
+        assert answered.wait(120)
+        yield from answer(self, visitor)
+
+    monkeypatch.setattr(visit.House, "answer", slow_answer)
+    answering, waiting, last = (Visit(browser, ours, "de-DE") for _ in range(3))
+    answering.ask("Wo steht der Tresor?")
+    assert begun.wait(60)
+    waiting.ask("Wo steht der Tresor?")
+    waiting.page.wait_for_function(
+        "async () => (await (await fetch('gradio_api/queue/status')).json()).queue_size === 1"
+    )
+    last.ask("Wo ist der Tresor?")
+    playwright.expect(last.page.locator(".toast-body")).to_contain_text(
+        "Es warten so viele Anfragen", timeout=PATIENCE_MS
+    )
+    assert last.page.input_value("#question textarea") == "Wo ist der Tresor?"
+    assert last.page.locator(".turn").count() == 0
+    answered.set()
+    answering.answered()
+    waiting.answered()
+
+    # It may fill up between the question and its answer, or a file and its reading.
+    joins = re.compile("/queue/join")
+
+    def second_is_refused() -> None:
+        seen: list[int] = []
+
+        def handle(route: Any) -> None:
+            seen.append(1)
+            if len(seen) == 2:
+                route.fulfill(status=429, json={"detail": "voll"})
+            else:
+                route.continue_()
+
+        last.page.unroute(joins)
+        last.page.route(joins, handle)
+
+    second_is_refused()
+    last.ask("Wo ist der Tresor?")
+    playwright.expect(last.page.locator(".turn .error")).to_contain_text("Es warten so viele")
+    second_is_refused()
+    file = tmp_path / "rezept.txt"
+    file.write_text(RECIPE, "utf-8")
+    last.upload(file)
+    status = last.page.locator("#upload-status .error")
+    playwright.expect(status).to_contain_text("Es warten so viele")
+    last.page.unroute(joins)
+    last.ask("Wo ist der Tresor?")
+    assert "Keller" in last.answered(2)
+    assert [fault for fault in last.faults if "429" not in fault] == []
+    for each in (answering, waiting, last):
+        each.page.context.close()
 
 
 @unclosed
@@ -314,6 +446,17 @@ def test_verdicts_are_kept(browser: Any, address: str, feedback: Path) -> None:
     line = json.loads(feedback.read_text("utf-8").splitlines()[-1])
     assert line["question"] == ENGLISH
     assert (line["answers"], line["document"]) == (["Anatoli Antonow"], "gipfel.de.txt")
+    # Another click takes it back.
+    wrong = visit.page.get_by_role("button", name="Wrong", exact=True)
+    playwright.expect(wrong).to_have_attribute("aria-pressed", "true")
+    playwright.expect(visit.page.locator(".mend")).to_be_hidden()
+    wrong.press("Enter")
+    playwright.expect(visit.page.locator(".rated")).to_have_count(0)
+    playwright.expect(wrong).to_have_attribute("aria-pressed", "false")
+    visit.page.wait_for_function("document.activeElement.matches('[data-rate=wrong]')")
+    assert line["id"] not in feedback.read_text("utf-8")
+    # What leads to the active mark is still strong.
+    assert visit.page.locator(".marker.now").first.inner_text() == "1"
     assert visit.faults == []
     visit.page.context.close()
 
@@ -476,7 +619,8 @@ def test_test_questions_are_asked_and_a_failure_opens(
     failure = page.locator("#trial li", has_text="World Cup")
     failure.locator("a.open").click()
     page.locator("#source mark.now").first.wait_for()
-    assert "14. April 2021" in page.locator("#source mark.near").all_inner_texts()[0]
+    assert "14. April 2021" in page.locator("#source mark.near:has-text('✓')").inner_text()
+    playwright.expect(page.locator("#source .steps")).to_contain_text("Near passage [1]")
     above = page.locator("#source .tried")
     playwright.expect(above).to_contain_text("Who won the 2014 World Cup final?")
     playwright.expect(above).to_contain_text("right would be: 14. April 2021")
@@ -723,7 +867,9 @@ def test_what_was_opened_and_focused_stays_when_the_page_is_drawn_anew(
     page.locator(".turn:nth-child(1) .mend .error").wait_for()
     page.wait_for_function("document.activeElement.matches('.turn:nth-child(1) .mend input')")
     page.locator(".turn:nth-child(2) [data-rate=right]").press("Enter")
-    page.wait_for_function("document.activeElement.matches('.turn:nth-child(2) .rated')")
+    page.wait_for_function(
+        "document.activeElement.matches('.turn:nth-child(2) [aria-pressed=true]')"
+    )
     assert page.input_value(".turn:nth-child(1) .mend input") == "words of no document"
     page.locator(".turn:nth-child(2) .why summary").press("Enter")
     page.locator(".turn:nth-child(1) [data-rate=wrong]").press("Enter")
@@ -764,6 +910,69 @@ def test_the_pane_says_which_citation_is_active_and_where_it_stands(
     playwright.expect(told).to_contain_text(f"Citation [{active}]")
     assert visit.faults == []
     visit.page.context.close()
+
+
+@pytest.fixture
+def shared(bot: Chatbot, tmp_path: Path) -> Iterator[str]:
+    """The chat on an index, for other computers too: after a login, to be asked only."""
+    index = PassageIndex(tmp_path / "index", encoder=bot.index.encoder)
+    index.add(START)
+    index.close()
+    arguments = ["--index", tmp_path / "index", "--host", "0.0.0.0", "--auth", "anna:geheim"]
+    with subprocess.Popen(
+        command("chat", *arguments),
+        cwd=ROOT,
+        env=environment(TMPDIR=str(tmp_path)),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()[3].replace("0.0.0.0", "127.0.0.1")
+        finally:
+            process.terminate()
+
+
+def test_others_log_in_and_may_only_ask(browser: Any, shared: str) -> None:
+    for language, enter, wrong, goes, fixed in (
+        ("de-DE", "Anmelden", "Falsche", "Computer, auf dem Beleg läuft", "nicht geändert"),
+        ("en-GB", "Login", "Incorrect", "computer that runs Beleg", "not changed"),
+    ):
+        context = browser.new_context(
+            locale=language, viewport={"width": 400, "height": 850}, bypass_csp=True
+        )
+        page = context.new_page()
+        page.goto(shared)
+        button = page.get_by_role("button", name=enter, exact=True)
+        button.wait_for()
+        assert accessible(page) == []
+        if SHOTS:
+            page.screenshot(path=f"{SHOTS}/login-{language[:2]}.png")
+        for secret in ("falsch", "geheim"):
+            name, password = page.locator("input").all()
+            name.fill("anna")
+            password.fill(secret)
+            button.click()
+            if secret == "falsch":
+                page.get_by_text(wrong).wait_for()
+        playwright.expect(page.locator("#talk")).to_contain_text(fixed, timeout=PATIENCE_MS)
+        playwright.expect(page.locator("#masthead .where")).to_contain_text(goes)
+        assert not re.search("this computer|diesen Computer", page.inner_text("#masthead"))
+        page.close()
+
+        visit = Visit(browser, shared, context=context)
+        drop(visit.page)
+        visit.ask("Wo steht der Tresor?")
+        assert "Keller" in visit.answered()
+        assert visit.page.locator("input[type=file]:visible, #upload:visible").count() == 0
+        assert fixed in visit.documents()
+        assert "rezept.txt" not in visit.documents()
+        assert visit.page.locator("#documents .remove, #paste").count() == 0
+        if SHOTS:
+            visit.page.click("#page-documents-button")
+            visit.page.screenshot(path=f"{SHOTS}/fixed-{language[:2]}.png")
+        assert visit.faults == []
+        context.close()
 
 
 def test_no_text_is_shown_before_its_language_is_known(browser: Any, address: str) -> None:

@@ -17,6 +17,7 @@ from index.text import canonical
 from index.types import Document, Hit, Passage, Span
 from rag.answer import Answer, Citation
 from rag.check import KINDS, SUPPORT, Claim, Flag
+from rag.disagree import Disagreement
 from rag.features import FEATURES
 from rag.report import STAGES
 from ui import render, source
@@ -44,8 +45,9 @@ ALLOWED = set(
     " mark nav p q section small span summary sup table tbody td th thead tr ul wbr".split()
 )
 ATTRIBUTES = set(
-    "aria-current aria-describedby aria-expanded aria-hidden aria-label aria-live autocomplete"
-    " class dir disabled hidden href id lang maxlength role scope tabindex title type".split()
+    "aria-current aria-describedby aria-expanded aria-hidden aria-label aria-live aria-pressed"
+    " autocomplete class dir disabled hidden href id lang maxlength role scope tabindex title"
+    " type".split()
 )
 
 
@@ -169,6 +171,7 @@ def test_every_field_is_shown_as_the_text_it_is(hostile: str) -> None:
         render.status(hostile, [hostile]),
         render.adding(render.Adding((document,), (hostile,)), hostile),
         render.adding(render.Adding(reading=hostile, total=2), hostile),
+        render.adding(render.Adding(waiting=hostile), hostile),
         render.conversation((), hostile, examples=[hostile]),
         render.state(hostile, None, (), on=True, place=hostile, kept=hostile, language=hostile),
         source.pane(document, marked, hostile, key=hostile, active=hostile),
@@ -389,6 +392,28 @@ def test_a_refusal_shows_the_nearest_passages() -> None:
     assert {a.get("class") for tag, a in pane.tags if tag == "mark"} == {"near"}
     more = _Elements(render.conversation([turn], "en", nearest=4))
     assert [tag for tag, _ in more.tags].count("blockquote") == 4
+
+
+def test_what_says_otherwise_is_one_click_away_too() -> None:
+    document = Document("It took *ten* days.", "a.txt", "A")
+    other = Document("No. It took <b>twelve</b> days.", "b.txt", "B")
+    against = Disagreement(1, "number", other, 4, len(other.text))
+    answer = _answer("It took *ten* days. [1]", _cite(document, 1, document.text))
+    answer = replace(answer, disagreements=(against,))
+    turn = Turn("?", answer=answer)
+    links = [a for tag, a in _shown(turn).tags if tag == "a"]
+    assert [link["data-mark"] for link in links] == ["1", "≠1"]
+    assert links[1]["aria-label"] == "Other source ≠1"
+    marked = marks(answer, 3)
+    pane = _Elements(source.pane(other, marked, "en", active="≠1"))
+    assert pane.marks == ["It took <b>twelve</b> days."]
+    assert "A" in pane.text  # among what was cited from
+    (steps,) = [a for _, a in pane.tags if a.get("class") == "steps"]
+    assert steps["data-names"] == "Other source [≠1]"
+    copied = render.markdown(turn)
+    told = "[≠1] Sources disagree on \\[1\\]. b.txt, characters 4–31 says\\: “It took \\<b\\>twelve"
+    assert told in copied
+    assert copied.count("It took") == 3
 
 
 def test_of_the_nearest_passages_the_terminal_gets_a_sentence_or_a_little() -> None:

@@ -364,6 +364,33 @@ def test_cancel_stops_all_that_is_being_read(house: House) -> None:
     assert sources(house, visit) == ["start.txt"]
 
 
+def test_what_waits_to_be_read_is_waited_for_stopped_or_refused(house: House) -> None:
+    visit = Visit(language="en")
+    third = Document("Noch ein Text.", "third.txt", "Third", "de")
+    assert house.give(visit, reading(OWN)).waiting == "own.txt"
+    assert "own.txt" in house.awaited(visit)
+    house.give(visit, reading(third))
+    assert "waiting" in house.refuse_given(visit).problems[0]
+    assert [d.source for d in last(house.read(visit)).added] == ["own.txt"]
+    assert house.awaited(visit) == ""
+    house.give(visit, reading(third))
+    visit.stop()
+    assert house.awaited(visit) == ""
+    assert list(house.read(visit)) == []
+    assert sources(house, visit) == ["start.txt", "own.txt"]
+
+
+def test_a_question_that_is_refused_says_so_and_the_next_is_answered(house: House) -> None:
+    visit = Visit(language="de")
+    house.begin(visit, "Wo steht der Tresor?")
+    house.refuse(visit)
+    assert "warten" in visit.turns[0].error
+    house.refuse(visit)
+    house.begin(visit, "Wo ist der Tresor?")
+    list(house.answer(visit))
+    assert [turn.answer is not None for turn in visit.turns] == [False, True]
+
+
 def test_questions_are_answered_in_their_order(house: House) -> None:
     visit = Visit(language="en")
     for question in ("Wo steht der Tresor?", "?" * 100_000, "Wer?"):
@@ -389,7 +416,6 @@ def test_verdicts_are_test_questions_that_eval_reads(house: House) -> None:
     answered = visit.turns[0].answer
     assert answered is not None
     house.rate(visit, "t1", "right")
-    house.rate(visit, "t1", "not said")  # it has been rated
     house.rate(visit, "t2", "not said")
     house.rate(visit, "t3", "words", "nicht  da")
     assert "none of the documents" in visit.turns[2].problem
@@ -407,6 +433,39 @@ def test_verdicts_are_test_questions_that_eval_reads(house: House) -> None:
     assert lines[1]["answerable"] is False
     assert lines[2]["answers"] == ["im\nKeller"]
     assert all(visit.turns[n].rated for n in range(3))
+
+
+def test_a_verdict_is_taken_back_or_changed_and_what_others_wrote_stays(house: House) -> None:
+    assert house.feedback is not None
+    other = House(house.start, feedback=house.feedback)  # another process with the same file
+    visit, visitor = Visit(language="en"), Visit(language="en")
+    for each, asked in ((house, visit), (other, visitor)):
+        for question in ("Wo steht der Tresor?", "Wer?"):
+            *_, _turn = each.ask(asked, question)
+
+    def kept() -> list[tuple[str, bool]]:
+        found = read_questions(house.feedback or "").questions
+        return [(question.question[:4], question.answerable) for question in found]
+
+    house.rate(visit, "t1", "words", "Keller")
+    other.rate(visitor, "t2", "not said")
+    assert kept() == [("Wo s", True), ("Wer?", False)]
+    house.rate(visit, "t1", "not said")
+    assert kept() == [("Wer?", False), ("Wo s", False)]
+    house.rate(visit, "t1", "words", "nicht da")
+    assert visit.turns[0].problem
+    assert kept() == [("Wer?", False), ("Wo s", False)]
+    house.rate(visit, "t1", "back")
+    assert (visit.turns[0].rated, visit.turns[0].problem) == ("", "")
+    house.rate(visit, "t1", "back")  # there is nothing to take back
+    assert kept() == [("Wer?", False)]
+    house.rate(visit, "t1", "words", "Keller")
+    other.rate(visitor, "t2", "back")
+    assert kept() == [("Wo s", True)]
+    house.feedback.unlink()
+    house.rate(visit, "t1", "back")
+    assert (visit.turns[0].rated, visit.turns[0].problem) == ("", "")
+    assert not house.feedback.exists()
 
 
 def test_the_file_of_verdicts_does_not_grow_for_ever(
@@ -485,6 +544,30 @@ def test_an_evaluation_ends_when_its_visitor_leaves(
     assert not ended.is_set()
     steps.close()  # type: ignore[attr-defined]
     assert ended.wait(5)
+
+
+def test_an_evaluation_waits_is_stopped_refused_or_replaced(house: House, tmp_path: Path) -> None:
+    from ui.trial import shown
+
+    file = tmp_path / "q.jsonl"
+    rows = [{"id": str(n), "question": f"Wo ist {n}?", "answerable": False} for n in range(500)]
+    file.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    visit = Visit(language="en")
+    assert "waiting to be asked" in shown(house.begin_trial(visit, str(file)), "en")
+    assert house.stop_trial(visit) is None
+    assert list(house.try_out(visit)) == []
+    house.begin_trial(visit, str(file))
+    refused = house.refuse_trial(visit)
+    assert refused is not None
+    assert "many requests" in shown(refused, "en")
+    assert list(house.try_out(visit)) == []
+    house.begin_trial(visit, str(file))
+    steps = house.try_out(visit)
+    first = next(steps)
+    house.begin_trial(visit, str(file))
+    assert list(steps) == []
+    assert first.stopped
+    assert visit.trial is not first
 
 
 def test_what_would_be_right_is_marked_where_it_stands(house: House, tmp_path: Path) -> None:

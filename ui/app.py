@@ -20,13 +20,14 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr  # noqa: TID253 - ui.cli imports this module for the chat alone
+from fastapi import Depends, HTTPException, Request
 from gradio.components.api_component import Api  # noqa: TID253
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -38,7 +39,7 @@ from rag.models import is_this_computer
 from ui import guard, render, source
 from ui.markup import safe
 from ui.phrases import LANGUAGES, everything, phrase, preferred
-from ui.trial import shown
+from ui.trial import Trial, shown
 from ui.visit import House, Visit, sendable, words
 
 _HERE = Path(__file__).parent
@@ -53,6 +54,21 @@ _LISTED = "watch('value', () => document.dispatchEvent(new Event('beleg:document
 _HEAD = """
 watch('value', () => { document.documentElement.lang = element.firstElementChild.lang; });
 """
+
+
+Step: TypeAlias = tuple[Any, ...]
+
+
+def _filling(event: Callable[[Any, Visit], Iterator[Step]]) -> Callable[[Any, Visit], Any]:
+    """Where there are no steps, nothing changes: Gradio would empty what they were to fill."""
+
+    @wraps(event)
+    def filling(page: _Page, visit: Visit) -> Iterator[Any]:
+        steps = event(page, visit)
+        yield next(steps, gr.skip())
+        yield from steps
+
+    return filling
 
 
 def build(
@@ -131,8 +147,8 @@ class _Page:
                 self.note_more = _html("")
                 self.stop_more = self._button("stop", "stop-more", visible=False, size="sm")
             with gr.Column(visible=self.may_add):
-                self.title = self._textbox("paste title", "paste title", "paste-title", max_lines=1)
                 self.text = self._textbox("paste", "paste", "paste", lines=4, max_lines=12)
+                self.title = self._textbox("paste title", "paste title", "paste-title", max_lines=1)
                 self.paste = self._button("paste add")
 
     def _bench(self, blank: Visit) -> None:
@@ -214,45 +230,48 @@ class _Page:
     def _connect(self) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         at_once = quiet | {"queue": False}
-        # A question is shown at once, whoever else is being answered; its answer waits its turn.
+        # What is given is shown at once, whoever else is served; then it waits for its turn, which
+        # the queue refuses when it is full.
         shown = quiet | {"concurrency_limit": None}
-        answering = quiet | {"concurrency_id": "ask", "trigger_mode": "multiple"}
+        one_more = shown | {"trigger_mode": "multiple"}
+        in_turn = quiet | {"trigger_mode": "multiple"}
+        answering = in_turn | {"concurrency_id": "ask"}
         said = [self.talk, self.pane, self.state, self.visit]
         asked = [self.box, self.talk, self.note, self.visit]
         given = [self.box, self.visit]
-        gr.on([self.box.submit, self.send.click], self.on_question, given, asked, **shown).then(
-            self.on_answer, [self.visit], said, **answering
-        )
-        self.talk.ask_example(self.on_example, [self.visit], asked, **shown).then(
-            self.on_answer, [self.visit], said, **answering
-        )
+        for asking in (
+            gr.on([self.box.submit, self.send.click], self.on_question, given, asked, **shown),
+            self.talk.ask_example(self.on_example, [self.visit], asked, **shown),
+        ):
+            answer = asking.success(self.on_answer, [self.visit], said, **answering)
+            answer.failure(self.on_unanswered, [self.visit], [self.talk], **at_once)
         self.talk.open_source(self.on_open, [self.visit], [self.pane], **at_once)
         self.talk.rate_answer(self.on_rate, [self.visit], [self.talk], **at_once)
 
-        notes = [
-            self.note,
-            self.note_more,
-            self.stop,
-            self.stop_more,
-            self.listed,
-            self.pane,
-            self.talk,
-            self.visit,
-        ]
-        adding = quiet | {"concurrency_id": "add", "concurrency_limit": UPLOADS}
-        for upload in (self.upload, self.more):
-            upload.upload(self.on_upload, [upload, self.visit], notes, **adding)
-        given = [self.text, self.title, self.visit]
-        self.paste.click(self.on_paste, given, [self.text, self.title, *notes], **adding)
+        adding = in_turn | {"concurrency_id": "add", "concurrency_limit": UPLOADS}
+        noted: list[Any] = [self.note, self.note_more, self.stop, self.stop_more]
+        added = [*noted, self.text, self.title, self.listed, self.pane, self.talk, self.visit]
+        pasted = [self.text, self.title, self.visit]
+        for giving in (
+            self.upload.upload(self.on_upload, [self.upload, self.visit], noted, **one_more),
+            self.more.upload(self.on_upload, [self.more, self.visit], noted, **one_more),
+            self.paste.click(self.on_paste, pasted, noted, **shown),
+        ):
+            read = giving.success(self.on_read, [self.visit], added, **adding)
+            read.failure(self.on_unread, [self.visit], noted, **at_once)
         stops = [self.stop.click, self.stop_more.click]
-        gr.on(stops, self.on_stop, [self.visit], [self.note, self.note_more], **at_once)
+        gr.on(stops, self.on_stop, [self.visit], noted, **at_once)
         removed = [self.note_more, self.listed, self.pane, self.visit]
         self.talk.remove_document(self.on_remove, [self.visit], removed, **quiet)
 
         tried = [self.trial, self.stop_trial, self.visit]
-        trying = quiet | {"concurrency_limit": TRIALS}
-        self.questions.upload(self.on_trial, [self.questions, self.visit], tried, **trying)
-        self.stop_trial.click(self.on_stop_trial, [self.visit], None, **at_once)
+        trying = in_turn | {"concurrency_limit": TRIALS}
+        given = [self.questions, self.visit]
+        trial = self.questions.upload(self.on_questions, given, tried, **one_more).success(
+            self.on_trial, [self.visit], tried, **trying
+        )
+        trial.failure(self.on_untried, [self.visit], tried, **at_once)
+        self.stop_trial.click(self.on_stop_trial, [self.visit], tried, **at_once)
 
         changed: list[Any] = [
             self.strict,
@@ -396,6 +415,7 @@ class _Page:
         async for step in self.on_question(_said(event)["question"], visit, request):
             yield step
 
+    @_filling
     def on_answer(self, visit: Visit) -> Iterator[tuple[Any, ...]]:
         for turn in self.house.answer(visit):
             pane: Any = gr.skip()
@@ -403,6 +423,10 @@ class _Page:
             if turn.answer is not None:
                 pane, state = self._source(visit, f"t{turn.number}"), self._state(visit)
             yield self._talk(visit), pane, state, visit
+
+    def on_unanswered(self, visit: Visit) -> str:
+        self.house.refuse(visit)
+        return self._talk(visit)
 
     def on_open(self, visit: Visit, request: gr.Request, event: gr.EventData) -> Any:
         """A citation, a document, or another part of one was chosen."""
@@ -422,38 +446,51 @@ class _Page:
         self.house.rate(visit, said["key"], said["verdict"], said["words"])
         return self._talk(visit)
 
-    def on_upload(
-        self, files: list[str], visit: Visit, request: gr.Request
-    ) -> Iterator[tuple[Any, ...]]:
+    def on_upload(self, files: list[str], visit: Visit, request: gr.Request) -> tuple[Any, ...]:
         _speak(visit, request)
         # By name alone: its folder is ours.
         given = [(os.path.basename(file), partial(_load, file)) for file in files or ()]
-        for found in self.house.add(visit, given):
-            yield self._noted(visit, found)
+        return self._noted(visit, self.house.give(visit, given))
 
-    def on_paste(
-        self, text: str, title: str, visit: Visit, request: gr.Request
-    ) -> Iterator[tuple[Any, ...]]:
+    def on_paste(self, text: str, title: str, visit: Visit, request: gr.Request) -> tuple[Any, ...]:
         _speak(visit, request)
         name = title.strip() or phrase("paste", visit.language)
-        for found in self.house.add(visit, [(name, self.house.pasting(visit, text, title))]):
-            kept = (gr.skip(), gr.skip()) if not found.added else ("", "")
-            yield (*kept, *self._noted(visit, found))
+        given = [(name, self.house.pasting(visit, text, title))]
+        return self._noted(visit, self.house.give(visit, given))
+
+    @_filling
+    def on_read(self, visit: Visit) -> Iterator[tuple[Any, ...]]:
+        seen = 0
+        for found in self.house.read(visit):
+            pasted = any(not document.path for document in found.added[seen:])
+            seen = len(found.added)
+            boxes = ("", "") if pasted else (gr.skip(), gr.skip())
+            yield (*self._noted(visit, found), *boxes, *self._added(visit, found))
+
+    def on_unread(self, visit: Visit) -> tuple[Any, ...]:
+        return self._noted(visit, self.house.refuse_given(visit))
 
     def _noted(self, visit: Visit, found: render.Adding) -> tuple[Any, ...]:
+        """How far adding is, and whether it can be stopped, on both pages."""
         visit.failed = bool(found.problems)
         note = render.adding(found, visit.language)
-        stop = gr.update(visible=bool(found.reading))
+        stop = gr.update(visible=bool(found.reading or found.waiting))
+        return note, note, stop, stop
+
+    def _added(self, visit: Visit, found: render.Adding) -> tuple[Any, ...]:
         shown: Any = gr.skip()
         if found.added and not found.reading:
             shown = source.pane(found.added[-1], (), visit.language)
         talk: Any = gr.skip() if visit.turns else self._talk(visit)
-        return note, note, stop, stop, self._documents(visit), shown, talk, visit
+        return self._documents(visit), shown, talk, visit
 
-    def on_stop(self, visit: Visit) -> tuple[str, str]:
+    def on_stop(self, visit: Visit) -> tuple[Any, ...]:
         visit.stop()
+        if not visit.adding:
+            stopped = render.Adding(problems=(phrase("stopped", visit.language),))
+            return self._noted(visit, stopped)
         note = render.status(phrase("stopping", visit.language))
-        return note, note
+        return note, note, gr.skip(), gr.skip()
 
     def on_remove(self, visit: Visit, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
         _speak(visit, request)
@@ -464,15 +501,24 @@ class _Page:
             note = render.status("", [words(error, visit.language)])
         return note, self._documents(visit), self._source(visit), visit
 
-    def on_trial(self, file: str, visit: Visit, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    def on_questions(self, file: str, visit: Visit, request: gr.Request) -> tuple[Any, ...]:
         _speak(visit, request)
-        for trial in self.house.evaluate(visit, file):
-            going = trial.report is None and not trial.problem
-            yield shown(trial, visit.language), gr.update(visible=going), visit
+        return self._tried(visit, self.house.begin_trial(visit, file))
 
-    def on_stop_trial(self, visit: Visit) -> None:
-        if visit.trial is not None:
-            visit.trial.stopped = True
+    @_filling
+    def on_trial(self, visit: Visit) -> Iterator[tuple[Any, ...]]:
+        for trial in self.house.try_out(visit):
+            yield self._tried(visit, trial)
+
+    def on_untried(self, visit: Visit) -> tuple[Any, ...]:
+        return self._tried(visit, self.house.refuse_trial(visit))
+
+    def on_stop_trial(self, visit: Visit) -> tuple[Any, ...]:
+        return self._tried(visit, self.house.stop_trial(visit))
+
+    def _tried(self, visit: Visit, trial: Trial | None) -> tuple[Any, ...]:
+        said = shown(trial, visit.language) if trial else ""
+        return said, gr.update(visible=trial is not None and trial.going), visit
 
     def on_settings(
         self,
@@ -603,14 +649,15 @@ def serve(
                 auth=auth,
                 auth_message=_login(),
                 app_kwargs={
+                    "dependencies": [Depends(_named_session)],
                     "middleware": [
                         (TrustedHostMiddleware, (guard.names(host), False), {}),
                         (guard.Guard, (uploads,), {}),
-                    ]
+                    ],
                 },
                 i18n=_i18n(),
                 theme=_theme(),
-                css=(_HERE / "page.css").read_text("utf-8"),
+                css=_style(),
             )
         except OSError as error:
             raise InputError(f"cannot start the chat: {error}") from None
@@ -630,9 +677,10 @@ def _warm(bot: Chatbot, question: str = "Warm?") -> None:
 
 
 def _login() -> str:
-    """Above Gradio's own words, which are in the browser's language: this page is one for all."""
+    """Above Gradio's own words, which are in the browser's language: this page is one for all,
+    and has neither title nor style but what stands here."""
     said = (f'<span lang="{code}">{safe(phrase("login", code))}</span>' for code in LANGUAGES)
-    return f"<b>Beleg</b><br>{'<br>'.join(said)}"
+    return f"<title>Beleg</title><style>{_style()}</style><b>Beleg</b>{''.join(said)}"
 
 
 def _i18n() -> gr.I18n:
@@ -664,6 +712,10 @@ def _script() -> str:
     return (_HERE / "page.js").read_text("utf-8")
 
 
+def _style() -> str:
+    return (_HERE / "page.css").read_text("utf-8")
+
+
 def _sending() -> str:
     """What the browser says while files are on their way, in every language."""
     words = {
@@ -688,6 +740,17 @@ def _speak(visit: Visit, request: gr.Request) -> None:
     """Until the visitor chooses a language, it is the one that their browser asks for."""
     if not visit.language:
         visit.language = preferred(request.headers.get("accept-language", ""))
+
+
+async def _named_session(request: Request) -> None:
+    """For every route: refuses a session whose name is empty, which Gradio stumbles over."""
+    if "json" not in request.headers.get("content-type", ""):
+        return
+    with suppress(ValueError):  # what is no JSON is refused elsewhere
+        body = await request.json()
+        if isinstance(body, dict) and body.get("session_hash") == "":
+            language = preferred(request.headers.get("accept-language", ""))
+            raise HTTPException(400, phrase("no session", language))
 
 
 def _said(event: gr.EventData) -> defaultdict[str, str]:

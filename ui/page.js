@@ -14,6 +14,15 @@ let focus = {};            // what had the focus last, and where
 const steps = () => pane()?.querySelector('.steps');
 const labels = () => steps()?.dataset.labels.split(' ') ?? [];
 
+// Make the numbers that lead to the active mark strong, too.
+function point() {
+  const {key, active} = pane()?.dataset ?? {};
+  document.querySelectorAll('#talk .now').forEach((link) => link.classList.remove('now'));
+  if (!active) return;
+  document.querySelectorAll(`#talk [data-key="${key}"] [data-mark="${active}"]`)
+    .forEach((link) => link.classList.add('now'));
+}
+
 // Make one mark of the source pane the active one; false if it is not there.
 function activate(key, label, focus) {
   const source = pane();
@@ -21,11 +30,9 @@ function activate(key, label, focus) {
   const pieces = [...source.querySelectorAll('mark')].filter((m) => m.dataset.m.split(' ').includes(label));
   if (!pieces.length) return false;
   source.querySelectorAll('mark.now').forEach((mark) => mark.classList.remove('now'));
-  document.querySelectorAll('#talk .now').forEach((link) => link.classList.remove('now'));
   pieces.forEach((mark) => mark.classList.add('now'));
-  document.querySelectorAll(`#talk [data-key="${key}"] [data-mark="${label}"]`)
-    .forEach((link) => link.classList.add('now'));
   source.dataset.active = label;
+  point();
   const place = labels().indexOf(label);
   if (place >= 0) {
     steps().querySelector('b').textContent = place + 1;
@@ -75,7 +82,8 @@ function copy(button) {
 function rate(button) {
   const turn = button.closest('.turn');
   const mend = turn.querySelector('.mend');
-  if (button.dataset.rate === 'wrong') {
+  const pressed = button.getAttribute('aria-pressed') === 'true';
+  if (button.dataset.rate === 'wrong' && !pressed) {
     mending.set(turn.dataset.key, mend.hidden);
     restore(turn);
     if (!mend.hidden) {
@@ -87,7 +95,8 @@ function rate(button) {
     return;
   }
   const words = mend.querySelector('input').value;
-  trigger('rate_answer', {key: turn.dataset.key, verdict: button.dataset.rate, words});
+  mending.delete(turn.dataset.key);
+  trigger('rate_answer', {key: turn.dataset.key, verdict: pressed ? 'back' : button.dataset.rate, words});
 }
 
 // What is drawn anew comes as the server knows it: what the visitor opened is opened again.
@@ -224,8 +233,11 @@ watch('value', () => {
     following = !('done' in last.dataset || last.querySelector(':scope > .error'));
   }
   turns.forEach(restore);
+  point();
   const turn = `#talk .turn[data-key="${focus.key}"]`;
-  refocus('talk', `${turn} .mend:not([hidden]) input`, `${turn} .rated`, `${turn} .copy`, '#talk .talk');
+  const same = `${turn} .rate [data-rate="${focus.target?.dataset.rate}"]`;
+  refocus('talk', `${turn} .mend:not([hidden]) input`, same, `${turn} [aria-pressed=true]`, `${turn} .copy`,
+    '#talk .talk');
   const live = find('#live span');
   if (live && last.dataset.say && live.dataset.key !== seen) {
     live.dataset.key = seen;

@@ -80,7 +80,10 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "right": ("Right", "Richtig"),
     "wrong": ("Wrong", "Falsch"),
     "rate": ("Is that right?", "Stimmt das?"),
-    "rated": ("Kept as a test question.", "Als Testfrage festgehalten."),
+    "rated": (
+        "Kept as a test question; another click takes it back.",
+        "Als Testfrage festgehalten; ein weiterer Klick nimmt es zurück.",
+    ),
     "mend": (
         "What would be right? Words as they stand in a document:",
         "Was wäre richtig? Worte, wie sie in einem Dokument stehen:",
@@ -171,6 +174,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "right answer": ("Right answer", "Richtige Antwort"),
     "close": ("Close the source", "Quelle schließen"),
     "cited from": ("Cited from", "Zitiert aus"),
+    "other source": ("Other source", "Andere Quelle"),
     "near": ("Near passage", "Nahe Stelle"),
     "part": ("Part {} of {}", "Teil {} von {}"),
     "earlier": ("Earlier part", "Voriger Teil"),
@@ -221,14 +225,14 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "kein Platz: Ein Besuch darf {} Dokumente und {} Millionen Zeichen hinzufügen",
     ),
     "paste": ("Or paste text here", "Oder fügen Sie hier Text ein"),
-    "paste title": ("Its title (optional)", "Sein Titel (freiwillig)"),
+    "paste title": ("A title for it (optional)", "Ein Titel dafür (freiwillig)"),
     "paste add": ("Add this text", "Diesen Text hinzufügen"),
     # What is refused at the door
     "busy": (
-        "So many questions are waiting that no more are taken just now. Please ask again in a "
+        "So many requests are waiting that no more are taken just now. Please try again in a "
         "minute.",
-        "Es warten so viele Fragen, dass gerade keine mehr angenommen wird. Bitte fragen Sie in "
-        "einer Minute noch einmal.",
+        "Es warten so viele Anfragen, dass gerade keine mehr angenommen wird. Bitte versuchen Sie "
+        "es in einer Minute noch einmal.",
     ),
     "file too large": (
         "A file may have {} MB at most.",
@@ -241,6 +245,10 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "no upload room": (
         "There is no room for more uploads just now. Try again in ten minutes.",
         "Für weitere Dateien ist gerade kein Platz. Versuchen Sie es in zehn Minuten noch einmal.",
+    ),
+    "no session": (
+        "The name of the session (session_hash) is empty: give one, or leave it out.",
+        "Der Name der Sitzung (session_hash) ist leer: Geben Sie einen an oder lassen Sie ihn weg.",
     ),
     "foreign page": (
         "Requests from other pages are refused.",
@@ -389,6 +397,11 @@ _PHRASES: dict[str, tuple[str, str]] = {
     ),
     # What waits for what
     "first reading": ("First, {} is read …", "Zuerst wird {} gelesen …"),
+    "to be read": ("Waiting to be read: {} …", "Wartet darauf, gelesen zu werden: {} …"),
+    "to be asked": (
+        "The questions are waiting to be asked …",
+        "Die Fragen warten darauf, gestellt zu werden …",
+    ),
     "sending": ("Your file is on its way …", "Ihre Datei ist unterwegs …"),
     "sending first": (
         "Your file is on its way; your question waits for it …",

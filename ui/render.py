@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from textwrap import indent
 from typing import Any
@@ -18,11 +18,12 @@ from index.embed import BUNDLED_NAME
 from index.types import Document
 from rag.answer import Answer, Citation
 from rag.check import SUPPORT, Claim
+from rag.disagree import Disagreement
 from rag.llm import LanguageModel
 from ui.guard import UPLOAD
 from ui.markup import safe, table
 from ui.phrases import count, decimal, known, percent, phrase
-from ui.source import marks
+from ui.source import AGAINST, marks
 
 NEAREST = 3
 """So many of the nearest passages are shown when nothing answers."""
@@ -53,7 +54,8 @@ class Turn:
     """A question and what is there for it so far: an answer, part of its text, or an error.
 
     ``number`` counts the questions of a visit; ``waiting`` says what is still being done;
-    ``rated`` what came of the visitor's verdict, ``problem`` what was wrong with it.
+    ``rated`` is the visitor's verdict, ``kept`` the id of the test question that it is kept as,
+    ``problem`` what was wrong with it.
     """
 
     question: str
@@ -63,18 +65,21 @@ class Turn:
     number: int = 0
     waiting: str = ""
     rated: str = ""
+    kept: str = ""
     problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Adding:
-    """How far documents have been added: what is there, what went wrong, what is being read."""
+    """How far documents have been added: what is there, what went wrong, what is being read or
+    waits for that."""
 
     added: tuple[Document, ...] = ()
     problems: tuple[str, ...] = ()
     reading: str = ""
     number: int = 0
     total: int = 0
+    waiting: str = ""
 
 
 def where(document: Document, start: int, end: int, language: str) -> str:
@@ -100,8 +105,7 @@ def terminal(answer: Answer) -> str:
         if citation.translation:
             lines.append(f"    {phrase('translation', language)}: {citation.translation}")
     for against in answer.disagreements:
-        place = where(against.document, against.start, against.end, language)
-        lines += ["", phrase("against", language).format(against.marker, place)]
+        lines += ["", _against(against, language)]
         lines.append(_indented(against.quote, language))
     if not answer.answered:
         for hit in answer.passages[:NEAREST]:
@@ -137,6 +141,12 @@ def _flags(answer: Answer, language: str) -> list[str]:
         for claim in answer.claims
         for flag in claim.flags
     ]
+
+
+def _against(found: Disagreement, language: str) -> str:
+    """What a source says otherwise than a citation, and where."""
+    place = where(found.document, found.start, found.end, language)
+    return phrase("against", language).format(found.marker, place)
 
 
 def _excerpt(document: Document, start: int, end: int) -> tuple[int, str]:
@@ -267,6 +277,8 @@ def adding(found: Adding, language: str) -> str:
         of = phrase("of", language).format(found.number, found.total)
         place = f" ({of})" if found.total > 1 else ""
         reading = f"{phrase('reading', language)} {found.reading}{place} …"
+    elif found.waiting:
+        reading = phrase("to be read", language).format(found.waiting)
     return status(added, found.problems, reading)
 
 
@@ -342,15 +354,20 @@ def markdown(turn: Turn, nearest: int = NEAREST) -> str:
     )
     lines = [f"**{_unmarked(turn.question)}**", text]
     left, right = _QUOTES.get(answer.language, _QUOTES["en"])
-    for mark in marks(answer, nearest):
+    for mark in marks(replace(answer, disagreements=()), nearest):
         place = where(mark.document, mark.start, mark.end, answer.language)
         quote = mark.document.text[mark.start : mark.end]
-        if mark.near:
+        if not answer.answered:
             _, quote = _excerpt(mark.document, mark.start, mark.end)
         lines.append(
             f"[{mark.label}] {_unmarked(mark.document.title)} ({_unmarked(place)}) "
             f"{left}{_unmarked(quote)}{right}"
         )
+    lines += [
+        f"[{AGAINST}{number}] {_unmarked(_against(found, answer.language))} "
+        f"{left}{_unmarked(found.quote)}{right}"
+        for number, found in enumerate(answer.disagreements, 1)
+    ]
     return "\n\n".join(lines) + "\n"
 
 
@@ -418,11 +435,11 @@ def _answer(answer: Answer, key: str, language: str, nearest: int) -> list[str]:
         for c in answer.citations
         if c.translation
     ]
-    for against in answer.disagreements:
-        place = where(against.document, against.start, against.end, language)
-        told = phrase("against", language).format(against.marker, place)
+    for number, against in enumerate(answer.disagreements, 1):
         quote = f'<q lang="{safe(against.document.language)}">{safe(against.quote)}</q>'
-        parts.append(f'<p class="flag" dir="auto">{safe(told)} {quote}</p>')
+        link = _link(f"{AGAINST}{number}", phrase("other source", language))
+        told = safe(_against(against, language))
+        parts.append(f'<p class="flag" dir="auto">{told} {quote}{link}</p>')
     return parts
 
 
@@ -522,13 +539,7 @@ def _support(claim: Claim, language: str) -> str:
 
 def _cite(citation: Citation, key: str, tip: str, language: str) -> str:
     """A citation's number; it leads to the source, and shows the quote when it is pointed at."""
-    marker = citation.marker
-    name = safe(f"{phrase('citation', language)} {marker}")
-    described = f' aria-describedby="{tip}"' if tip else ""
-    link = (
-        f'<a class="marker" href="#source" data-mark="{marker}" aria-label="{name}"{described}>'
-        f"{marker}</a>"
-    )
+    link = _link(str(citation.marker), phrase("citation", language), tip)
     if not tip:
         return link
     place = safe(where(citation.document, citation.start, citation.end, language))
@@ -536,6 +547,16 @@ def _cite(citation: Citation, key: str, tip: str, language: str) -> str:
         f'{link}<span class="tip" role="tooltip" id="{tip}"><q dir="auto" '
         f'lang="{safe(citation.document.language)}">{safe(citation.quote)}</q>'
         f" <small>{place}</small></span>"
+    )
+
+
+def _link(label: str, what: str, tip: str = "") -> str:
+    """A mark's label that leads to it in the source."""
+    described = f' aria-describedby="{tip}"' if tip else ""
+    name = safe(f"{what} {label}")
+    return (
+        f'<a class="marker" href="#source" data-mark="{label}" aria-label="{name}"{described}>'
+        f"{label}</a>"
     )
 
 
@@ -550,17 +571,18 @@ def _actions(turn: Turn, language: str, nearest: int, rating: bool) -> str:
         f'<button type="button" class="copy" data-copy="{safe(markdown(turn, nearest))}"'
         f' data-copied="{said("copied")}">{copy}</button>'
     ]
-    if turn.rated:
-        parts.append(f'<span class="rated" tabindex="-1">{safe(turn.rated)}</span>')
-    elif rating:
+    if rating:
+        right, wrong = turn.rated == "right", turn.rated in ("words", "not said")
         parts.append(
             f'<span class="rate" role="group" aria-label="{said("rate")}">'
-            f'<button type="button" data-rate="right">{said("right")}</button>'
-            '<button type="button" data-rate="wrong" aria-expanded="false">'
+            f'<button type="button" data-rate="right" {_pressed(right)}>{said("right")}</button>'
+            f'<button type="button" data-rate="wrong" {_pressed(wrong)} aria-expanded="false">'
             f"{said('wrong')}</button></span>"
         )
+    if turn.rated:
+        parts.append(f'<span class="rated">{said("rated")}</span>')
     bar = f'<div class="actions">{"".join(parts)}</div>'
-    if turn.rated or not rating:
+    if not rating:
         return bar
     problem = f'<p class="error" role="alert">{safe(turn.problem)}</p>' if turn.problem else ""
     not_said = (
@@ -574,6 +596,10 @@ def _actions(turn: Turn, language: str, nearest: int, rating: bool) -> str:
         f'<input type="text" autocomplete="off" maxlength="2000"/></label>{problem}'
         f'<button type="button" data-rate="words">{said("save")}</button>{not_said}</div>'
     )
+
+
+def _pressed(pressed: bool) -> str:
+    return f'aria-pressed="{"true" if pressed else "false"}"'
 
 
 def why(answer: Answer, language: str) -> str:

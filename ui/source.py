@@ -26,6 +26,8 @@ WRAPPED = 60
 
 RIGHT = "✓"
 """Labels the place that a test question asks for."""
+AGAINST = "≠"
+"""Begins the labels of places that say otherwise than a citation."""
 
 _BREAK = re.compile(r"\n[ \t]*\n\s*")
 _NO_HEADING = tuple(".!?:;,…-–|")
@@ -35,7 +37,8 @@ _NO_HEADING = tuple(".!?:;,…-–|")
 class Mark:
     """A place in a document that is marked: a citation, or a passage near the question.
 
-    ``label`` names it within its answer: the citation's number, or a letter.
+    ``label`` names it within its answer: the citation's number, that of a place that says
+    otherwise, or a letter.
     """
 
     label: str
@@ -46,9 +49,14 @@ class Mark:
 
 
 def marks(answer: Answer, nearest: int) -> list[Mark]:
-    """What an answer cites, or of a refusal the ``nearest`` passages."""
+    """What an answer cites and what says otherwise, or of a refusal the ``nearest`` passages."""
     if answer.citations:
-        return [Mark(str(c.marker), c.document, c.start, c.end) for c in answer.citations]
+        cited = [Mark(str(c.marker), c.document, c.start, c.end) for c in answer.citations]
+        against = [
+            Mark(f"{AGAINST}{number}", d.document, d.start, d.end, near=True)
+            for number, d in enumerate(answer.disagreements, 1)
+        ]
+        return cited + against
     found = []
     for number, hit in enumerate(answer.passages[:nearest]):
         span = hit.nearest or hit.passage
@@ -170,10 +178,12 @@ def _head(document: Document, marked: Sequence[Mark], own: Sequence[Mark], langu
 
 
 def _name(mark: Mark, language: str) -> str:
-    """What a mark is: a citation with its number, a near passage with its letter, or the place
-    that a test question asks for."""
+    """What a mark is: a citation with its number, a place that says otherwise, a near passage
+    with its letter, or the place that a test question asks for."""
     if mark.label == RIGHT:
         return f"{phrase('right answer', language)} {RIGHT}"
+    if mark.label.startswith(AGAINST):
+        return f"{phrase('other source', language)} [{mark.label}]"
     return f"{phrase('near' if mark.near else 'citation', language)} [{mark.label}]"
 
 

@@ -27,8 +27,11 @@ QUESTIONS = 1000
 
 @dataclass(slots=True)
 class Trial:
-    """How far an evaluation has come; ``report`` is there when it is done or was cancelled."""
+    """How far the evaluation with a file has come: it waits for its turn at first; ``report`` is
+    there when it is done or was cancelled."""
 
+    file: str
+    waiting: bool = True
     done: int = 0
     total: int = 0
     report: Report | None = None
@@ -36,6 +39,11 @@ class Trial:
     questions: Mapping[str, Question] = field(default_factory=dict)
     problem: str = ""
     stopped: bool = False
+
+    @property
+    def going(self) -> bool:
+        """Whether there is more to come."""
+        return self.report is None and not self.problem
 
     @property
     def lost(self) -> list[Row]:
@@ -56,7 +64,7 @@ class Trial:
         by_source = {document.source: document for document in self.documents}
         cited = row.citations or row.withheld
         marked = [
-            Mark(str(n), by_source[c.source], c.start, c.end)
+            Mark(str(n), by_source[c.source], c.start, c.end, near=not row.citations)
             for n, c in enumerate(cited, 1)
             if c.source in by_source
         ]
@@ -145,6 +153,8 @@ def shown(held: Trial, language: str) -> str:
 
     if held.problem:
         return render.status("", [held.problem])
+    if held.waiting:
+        return render.status(phrase("to be asked", language))
     report = held.report
     if report is None:
         values = f'value="{held.done}" max="{max(held.total, 1)}"'

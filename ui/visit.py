@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from index.errors import BelegError, InputError
 from index.language import detect_language
@@ -40,15 +40,20 @@ FEEDBACK = 10_000_000
 """The file of feedback grows to so many bytes."""
 
 
+Given: TypeAlias = Sequence[tuple[str, Callable[[], Document]]]
+"""Documents to be added, each as its name and what reads it."""
+
+
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Visit:
     """One visitor's part: ``bot`` is None until they change the documents for themselves.
 
     ``language`` is that of the interface, empty until it is known; ``strict`` and
     ``follow_ups`` are None while they are as the page was started; ``model`` says whether the
-    language model answers, where there is one. ``adding`` holds what is being read, each by what
-    stops it, ``coming`` the documents that are being embedded; ``characters`` is how much text
-    the visit has added, with these.
+    language model answers, where there is one. ``adding`` holds what is being read or waits for
+    that, each by what stops it; of these ``given`` waits, and the visit may be ``reading``.
+    ``coming`` are the documents that are being embedded; ``characters`` is how much text the visit
+    has added, with these.
     """
 
     bot: Chatbot | None = None
@@ -61,6 +66,8 @@ class Visit:
     model: bool = True
     translate: bool = False
     adding: dict[threading.Event, str] = field(default_factory=dict)
+    given: list[tuple[threading.Event, Given]] = field(default_factory=list)
+    reading: bool = False
     failed: bool = False
     """Whether something was wrong with what was added last."""
     coming: list[Document] = field(default_factory=list)
@@ -79,9 +86,18 @@ class Visit:
         return marks(turn.answer, self.nearest) if turn and turn.answer else []
 
     def stop(self) -> None:
-        """Add no more of the documents that are being added."""
+        """Add no more of the documents that are being added, and none of those that wait."""
         for stop in list(self.adding):
             stop.set()
+        waiting, self.given = self.given, []
+        for stop, _ in waiting:
+            self.adding.pop(stop, None)
+
+    def expect(self, given: Given) -> threading.Event:
+        """Questions wait for these documents from now on; what stops their adding."""
+        stop = threading.Event()
+        self.adding[stop] = given[0][0] if given else ""
+        return stop
 
     def replace(self, turn: Turn) -> None:
         """Put a turn in the place of the one with its number."""
@@ -136,32 +152,60 @@ class House:
         """What reads a pasted text, to be added: see ``pasted``."""
         return lambda: pasted(text, title, (r.source for r in self._base(visit).index.records))
 
-    def add(
-        self, visit: Visit, given: Sequence[tuple[str, Callable[[], Document]]]
-    ) -> Iterator[Adding]:
-        """Add documents one by one, each with its name and what reads it.
+    def add(self, visit: Visit, given: Given) -> Iterator[Adding]:
+        """Add documents one by one.
 
         After ``visit.stop()`` no other is read, and the one at hand is not written, unless that
         has begun; what embeds it is left to end by itself. One that it would have replaced stays.
         """
-        stop = threading.Event()
-        visit.adding[stop] = ""
-        try:
-            yield from self._adding(visit, given, stop)
-        finally:
+        yield from self._adding(visit, visit.expect(given), given, Adding())
+
+    def give(self, visit: Visit, given: Given) -> Adding:
+        """Let documents wait until ``read`` adds them."""
+        visit.given.append((visit.expect(given), given))
+        return Adding(waiting=", ".join(name for name, _ in given))
+
+    def read(self, visit: Visit) -> Iterator[Adding]:
+        """Add what waits, one after the other, unless that is being done already."""
+        found = Adding()
+        while (first := self._first(visit)) is not None:
+            try:
+                for step in self._adding(visit, *first, found):
+                    yield (found := step)
+            finally:
+                visit.reading = False
+
+    def _first(self, visit: Visit) -> tuple[threading.Event, Given] | None:
+        with self._lock:
+            waiting = visit.given
+            if visit.reading or not waiting:
+                return None
+            visit.reading = True
+            return waiting.pop(0)
+
+    def refuse_given(self, visit: Visit) -> Adding:
+        """What was given last is not taken, and why."""
+        with self._lock:
+            stop, _ = visit.given.pop() if visit.given else (None, ())
+        if stop is not None:
             del visit.adding[stop]
+        return Adding(problems=(phrase("busy", visit.language),))
 
     def _adding(
-        self,
-        visit: Visit,
-        given: Sequence[tuple[str, Callable[[], Document]]],
-        stop: threading.Event,
+        self, visit: Visit, stop: threading.Event, given: Given, found: Adding
+    ) -> Iterator[Adding]:
+        try:
+            yield from self._one_by_one(visit, stop, given, replace(found, total=len(given)))
+        finally:
+            visit.adding.pop(stop, None)
+
+    def _one_by_one(
+        self, visit: Visit, stop: threading.Event, given: Given, found: Adding
     ) -> Iterator[Adding]:
         language = visit.language
         if self.fixed:
             yield Adding(problems=(phrase("fixed", language),))
             return
-        found = Adding(total=len(given))
         for number, (name, read) in enumerate(given, 1):
             visit.adding[stop] = name
             yield replace(found, reading=name, number=number)
@@ -287,6 +331,12 @@ class House:
             visit.replace(turn)
             yield turn
 
+    def refuse(self, visit: Visit) -> None:
+        """The last question is not taken; its turn says why."""
+        turn = visit.turns[-1] if visit.turns else None
+        if turn is not None and turn.answer is None and not turn.error:
+            visit.replace(replace(turn, error=phrase("busy", visit.language), waiting=""))
+
     def _reply(self, visit: Visit, question: str, earlier: Iterable[Turn]) -> Iterator[Turn]:
         yield Turn(question)
         history = [(turn.question, turn.answer) for turn in earlier if turn.answer is not None]
@@ -310,31 +360,69 @@ class House:
 
     def evaluate(self, visit: Visit, file: str) -> Iterator[Trial]:
         """Ask the test questions of a file; the trial as it goes on."""
-        trial = visit.trial = Trial()
-        yield trial
+        yield self.begin_trial(visit, file)
+        yield from self.try_out(visit)
+
+    def begin_trial(self, visit: Visit, file: str) -> Trial:
+        """The trial of a file of test questions, which ``try_out`` is to ask."""
+        visit.trial = Trial(file)
+        return visit.trial
+
+    def try_out(self, visit: Visit) -> Iterator[Trial]:
+        """Ask the questions of the trial that waits, unless another one takes its place."""
+        trial = visit.trial
+        if trial is None or not trial.waiting:
+            return
+        trial.waiting = False
         try:
-            for _ in run(self.bot(visit), file, trial, visit.language):
+            for _ in run(self.bot(visit), trial.file, trial, visit.language):
+                if visit.trial is not trial:
+                    return
                 yield trial
         except Exception as error:
-            folder = os.path.dirname(file)
+            folder = os.path.dirname(trial.file)
             trial.problem = words(error, visit.language).replace(f"{folder}{os.sep}", "")
         yield trial
+
+    def stop_trial(self, visit: Visit) -> Trial | None:
+        """Ask no more test questions; without any there is no trial."""
+        if visit.trial is not None:
+            visit.trial.stopped = True
+            if visit.trial.waiting:
+                visit.trial = None
+        return visit.trial
+
+    def refuse_trial(self, visit: Visit) -> Trial | None:
+        """The trial that waits is not taken, and says why."""
+        if visit.trial is not None and visit.trial.waiting:
+            visit.trial.waiting = False
+            visit.trial.problem = phrase("busy", visit.language)
+        return visit.trial
 
     # ---- Feedback --------------------------------------------------------------------------
 
     def rate(self, visit: Visit, key: str, verdict: str, said: str = "") -> None:
         """Keep a turn as a test question: as it is ("right"), with the ``said`` words from the
-        documents ("words"), or as one that they do not answer ("not said")."""
+        documents ("words"), or as one that they do not answer ("not said"); or take that "back".
+
+        The last verdict is the only one that is kept."""
         turn = visit.turn(key)
-        if turn is None or turn.answer is None or turn.rated or self.feedback is None:
+        if turn is None or turn.answer is None or self.feedback is None:
             return
         try:
-            line = self._test_question(visit, turn.answer, verdict, said)
-            self._append(self.feedback, line, visit.language)
+            back = verdict == "back"
+            line = None if back else self._test_question(visit, turn.answer, verdict, said)
+            with self._write:
+                turn = visit.turn(key) or turn
+                _strike(self.feedback, turn.kept)
+                turn = replace(turn, rated="", kept="", problem="")
+                visit.replace(turn)
+                if line is not None:
+                    _append(self.feedback, line, visit.language)
+                    visit.replace(replace(turn, rated=verdict, kept=line["id"]))
         except (BelegError, OSError) as error:
+            turn = visit.turn(key) or turn
             visit.replace(replace(turn, problem=words(error, visit.language)))
-            return
-        visit.replace(replace(turn, rated=phrase("rated", visit.language), problem=""))
 
     def _test_question(
         self, visit: Visit, answer: Answer, verdict: str, said: str
@@ -357,14 +445,32 @@ class House:
             raise InputError(phrase("not in documents", visit.language))
         return asked | {"answers": [said]} | _only(sources)
 
-    def _append(self, file: Path, line: dict[str, Any], language: str) -> None:
-        data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
-        with self._write:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("ab") as held:
-                if held.tell() + len(data) > FEEDBACK:
-                    raise InputError(phrase("full", language).format(file.name))
-                held.write(data)
+
+def _append(file: Path, line: dict[str, Any], language: str) -> None:
+    data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("ab") as held:
+        if held.tell() + len(data) > FEEDBACK:
+            raise InputError(phrase("full", language).format(file.name))
+        held.write(data)
+
+
+def _strike(file: Path, name: str) -> None:
+    """Overwrite the test question of this name with spaces: blank lines are passed over.
+
+    No other byte is written or moved, so that others may append meanwhile.
+    """
+    if not name or not file.exists():
+        return
+    begin = json.dumps({"id": name}).encode()[:-1]
+    place = 0
+    with file.open("r+b") as held:
+        for line in held:
+            if line.startswith(begin):
+                held.seek(place)
+                held.write(b" " * len(line.rstrip()))
+                return
+            place += len(line)
 
 
 class _GivenUp(Exception):
