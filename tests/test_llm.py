@@ -275,6 +275,7 @@ def test_pointers_in_json_may_be_texts_and_what_is_none_is_counted(
         (Reply('{"answered": true, "sent'), FAILURES["en"]["unreadable"]),
         (Reply('{"answered": true, "sentences": [{"text": 1}]}'), FAILURES["en"]["unreadable"]),
         (Reply("{" * 5000), FAILURES["en"]["unreadable"]),
+        (Reply(as_json(("", [1, 2]))), FAILURES["en"]["unreadable"]),
         (Reply("It was because of an interview."), FAILURES["en"]["uncited"]),
         (Reply(as_json(("It was so.", [1])), finish="length"), FAILURES["en"]["cut"]),
         (Reply("word " * 100, endless=True), FAILURES["en"]["endless"]),
