@@ -196,7 +196,9 @@ class Chatbot:
         query = self.index.query(understood or question, view)
         hits = self.index.search(query, depth, view=view)
         searched = time.perf_counter()
-        found = extract(self.index, view, query, hits, self.ranker)
+        by_rule = understood and (self.llm is None or "rewrite" in told)
+        asked = self.index.query(question, view) if by_rule else None
+        found = extract(self.index, view, query, hits, self.ranker, asked)
         chosen = time.perf_counter()
         reply = Reply()
         if self.llm is not None and found.answers:  # with no evidence it is not even asked
@@ -207,12 +209,12 @@ class Chatbot:
                     reply = event
                 else:
                     yield event
-        asked = time.perf_counter()
+        replied = time.perf_counter()
         seconds = {
             "search": searched - rewritten,
             "answer": chosen - searched,
             **({"rewrite": rewritten - started} if understood else {}),
-            **({"llm": asked - chosen} if reply.trace else {}),
+            **({"llm": replied - chosen} if reply.trace else {}),
         }
         blank = Answer(
             question=question, language=query.language, answered=False, text="", mode="",

@@ -252,7 +252,9 @@ def _parts(text: str, language: str, known: Mapping[int, Citation]) -> list[_Par
         parts.append(_Part(own[0], own[-1] + 1, bare[span.start : span.end], own, ()))
     for part, after in zip(parts, [*parts[1:], None], strict=False):
         stop = after.start if after else len(text)
-        here = [match for match in marks if part.start <= match.start() < stop]
+        begin = 0 if part is parts[0] else part.start  # what stands before all is the first's
+        here = [match for match in marks if begin <= match.start() < stop]
+        part.start = min([part.start, *(match.start() for match in here)])
         part.markers = tuple(dict.fromkeys(int(match[1]) for match in here))
         part.end = max([part.end, *(match.end() for match in here)])
     for part, after in reversed(list(pairwise(parts))):

@@ -94,14 +94,25 @@ def confidence(best: Scored, ranker: Ranker) -> float:
     return (1 + math.tanh((ranker.slope * logit + ranker.intercept) / 2)) / 2
 
 
+def _mean_of_odds(one: float, other: float) -> float:
+    """The probability between two whose odds are the geometric mean of theirs."""
+    chance, against = math.sqrt(one * other), math.sqrt((1 - one) * (1 - other))
+    return chance / (chance + against) if chance else 0.0
+
+
 def extract(
     index: PassageIndex,
     view: View,
     query: Query,
     hits: Sequence[Hit],
     ranker: Ranker | None = None,
+    asked: Query | None = None,
 ) -> Extract:
-    """Choose the sentences that answer, from the first ``PASSAGES`` hits."""
+    """Choose the sentences that answer, from the first ``PASSAGES`` hits.
+
+    Where ``query`` is what a rule made of a follow-up, ``asked`` is the question as it was
+    asked: it too must speak for the best sentence, not only the words carried over.
+    """
     ranker = ranker or Ranker.shipped(index.encoder.name)
     sentences = score_sentences(index, view, query, hits[:PASSAGES])
     if not sentences:
@@ -114,9 +125,15 @@ def extract(
         sure, enough = float(chance.max()), KEYWORDS_ENOUGH
     else:
         chance = rank(sentences, ranker)
+        best = int(chance.argmax())
         # "Where?" alone asks for nothing that could be found.
-        sure = confidence(sentences[int(chance.argmax())], ranker) if query.words else 0.0
+        sure = confidence(sentences[best], ranker) if query.words else 0.0
         enough = ranker.threshold
+        if asked is not None and sure >= enough:
+            chosen = sentences[best]
+            alone = score_sentences(index, view, asked, [chosen.hit])[chosen.position]
+            both = _mean_of_odds(sure, confidence(alone, ranker))
+            sure = sure if both >= enough else both  # of what is answered, sure is calibrated
     citations: list[Citation] = []
     reasons: list[Mapping[str, float]] = []
     for i in np.argsort(-chance, kind="stable"):

@@ -560,11 +560,13 @@ def _pointer(cited: object) -> str:
 
 
 def _reply(found: Resolved, refused: bool) -> Reply:
-    """Raises Failed where the text cites nothing: it cannot be checked."""
+    """Raises Failed where the text says nothing, or cites nothing: it cannot be checked."""
     if refused or (not found.citations and refuses_to_answer(found.text, cites=False)):
         return Reply(refused=True, removed_markers=found.removed_markers)
+    if not re.search(r"\w", POINTER.sub("", found.text)):
+        raise Failed("unreadable")
     if not found.citations:
-        raise Failed("uncited" if found.text else "unreadable")
+        raise Failed("uncited")
     return Reply(found.text, found.citations, found.removed_markers, found.removed_links)
 
 

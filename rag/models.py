@@ -213,7 +213,8 @@ def in_time(items: Callable[[], Iterator[T]], until: float) -> Iterator[T]:
 
     Clients' own timeouts begin anew with each byte, and differ by provider. Who stops early
     stops the thread, at the item that it is then waiting for; the clients of OpenAI and Ollama
-    that we opened are stopped at their next byte, and at ``until`` in any case.
+    that we opened are stopped at their next byte, and at ``until`` in any case. A thread of any
+    other client lasts as long as that waits, but does not keep the process from ending.
     """
     made: queue.Queue[tuple[str, Any]] = queue.Queue()
     stopped = threading.Event()

@@ -75,6 +75,14 @@ def test_sentences_get_their_markers(encoder: Encoder) -> None:
     assert [claim.support for claim in claims] == [*["supported"] * 2, *["unsupported"] * 2]
 
 
+def test_a_marker_before_all_sentences_is_the_first_ones(encoder: Encoder) -> None:
+    text = "[1] Dabei starben dreizehn Arbeiter. Das war so."
+    first, second = check(text, WHOLE, language="de", encoder=encoder)
+    assert text[first.start : first.end] == "[1] Dabei starben dreizehn Arbeiter."
+    assert (first.markers, first.support) == ((1,), "supported")
+    assert second.markers == ()
+
+
 def test_a_sentence_without_a_marker_is_held_against_the_next_ones(encoder: Encoder) -> None:
     text = "Der Hafen von Lübeck wurde 1957 erweitert. Dabei starben dreizehn Arbeiter. [1]"
     for claim in check(text, WHOLE, language="de", encoder=encoder):

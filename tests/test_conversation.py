@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
 
+from index.store import PassageIndex
 from index.types import Document
 from rag.answer import Answer, Citation
 from rag.chatbot import Chatbot
 from rag.conversation import TOPIC_WORDS, follows, understand
-from tests.benchmarks.follow_ups import FOLDER, dialogues, hit
+from rag.llm import LanguageModel
+from tests.benchmarks.follow_ups import FOLDER, TEXTS, dialogues, hit
 from tests.benchmarks.squad import LANGUAGES
 
 TEXT = "Gestern kaufte Olaf Kern die Mühle von Helsinki."
@@ -99,6 +104,23 @@ def test_it_can_be_switched_off(bot: Chatbot) -> None:
     bot.follow_ups = False
     assert not bot.ask("And on what day?", history).understood
     assert not bot.fork().follow_ups
+
+
+def test_words_carried_over_do_not_answer_alone(bot: Chatbot) -> None:
+    index = PassageIndex(encoder=bot.index.encoder)
+    index.add([TEXTS / "hafen.de.txt"])
+    talking = Chatbot(index, ranker=bot.ranker)
+    first = "Wie viele Stellen könnten durch die ferngesteuerten Brücken wegfallen?"
+    history = [(first, talking.ask(first))]
+    refused = talking.ask("Was kosten sie?", history)
+    assert not refused.answered
+    assert 0 < refused.confidence < bot.ranker.threshold
+    assert talking.ask(refused.understood).answered  # from them alone it would be
+    assert talking.ask("Wer hat das berechnet?", history).answered
+    # What a language model makes of a question is taken at its word.
+    said = AIMessage(json.dumps({"question": refused.understood}))
+    talking.llm = LanguageModel(GenericFakeChatModel(messages=iter([said] * 8)))
+    assert talking.ask("Was kosten sie?", history).trace["answers"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -7,6 +7,7 @@ import random
 import re
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,15 +15,21 @@ from lxml import html
 
 from index.load import load
 from index.split import passages
+from index.store import PassageIndex
 from index.text import canonical
 from index.types import Document, Hit
 from rag import pointers
 from rag.answer import Answer
-from rag.chatbot import EXAMPLE
+from rag.chatbot import EXAMPLE, Chatbot
+from rag.extract import Ranker
 from rag.pointers import Resolved, Shown, resolve, settled
 from tests.llm_server import Reply, Server, serving
-from tests.test_llm import ask, asking
+from tests.test_llm import asking
+from tests.tiny import TinyEncoder
 from ui.render import Turn, conversation
+
+SURE = replace(Ranker.shipped("tiny"), threshold=0.0)
+"""Whatever is found is taken to answer, so that the language model is always asked."""
 
 ADDRESS = re.compile(
     r"https?://[^\s<>\"“”„»«…]|//\w|www\.\w|javascript:\w|(?<![a-z])(?:data|mailto):\w|evil\.example/",
@@ -42,8 +49,14 @@ def hits_of(*documents: Document) -> list[Hit]:
 
 
 def check_safe(text: str, citations: tuple[Any, ...], sources: list[str]) -> None:
+    """What is said is safe, and so is the page that shows it."""
+    check_text(text, citations, sources)
+    check_page(Answer("?", "en", True, text, "llm", citations, (), 1.0, {}))
+
+
+def check_text(text: str, citations: tuple[Any, ...], sources: list[str]) -> None:
     """Every marker is one of the citations', every citation cut from its document, every
-    address in one of the documents cited; the page holds links to its own citations only."""
+    address in one of the documents cited."""
     markers = [citation.marker for citation in citations]
     assert markers == list(range(1, len(markers) + 1))
     assert {int(m) for m in re.findall(r"\[(\d+)\]", text)} == set(markers)
@@ -56,7 +69,11 @@ def check_safe(text: str, citations: tuple[Any, ...], sources: list[str]) -> Non
     for found in ADDRESS.finditer(text):
         word = text[found.start() :].split()[0].rstrip(".,;:!?)]}'’*_\"”“»«><")
         assert any(word in source for source in cited), word
-    answer = Answer("?", "en", True, text, "llm", citations, (), 1.0, {})
+
+
+def check_page(answer: Answer) -> None:
+    """The page holds links to its own citations only, and each quote that it shows is the text
+    at the offsets that it shows."""
     page = html.fromstring(conversation([Turn("?", answer)], "en"))
     assert not {"img", "script", "iframe", "svg", "form", "link", "style"} & {
         element.tag for element in page.iter()
@@ -64,6 +81,13 @@ def check_safe(text: str, citations: tuple[Any, ...], sources: list[str]) -> Non
     for _, name, link, _ in page.iterlinks():
         assert name == "href"
         assert link.startswith("#")
+    texts = {citation.source: citation.document.text for citation in answer.citations}
+    tips = page.find_class("tip")
+    assert len(tips) >= len(answer.citations)
+    for tip in tips:
+        place = re.fullmatch(r"(.+), characters (\d+)–(\d+)", tip.findtext("small"))
+        assert place is not None
+        assert tip.findtext("q") == texts[place[1]][int(place[2]) : int(place[3])]
 
 
 # ---- 1,000 replies of any kind ---------------------------------------------------------------
@@ -300,9 +324,19 @@ def test_of_200_hostile_documents_nothing_comes_to_life(
     answered = 0
     for document in documents:
         assert canonical(document.text) == document.text
-        _, reply = ask(llm, hits_of(document), "When and where is the summit (QX7)?")
-        answered += bool(reply.text)
-        check_safe(reply.text, reply.citations, [document.text])
-        assert "QX7" not in "".join(re.findall(r"\S*(?://|www\.|evil)\S*", reply.text))
+        index = PassageIndex(encoder=TinyEncoder())
+        index.add([document])
+        *pieces, answer = Chatbot(index, ranker=SURE, llm=llm).stream(
+            "When and where does the summit take place (QX7)?"
+        )
+        assert isinstance(answer, Answer)
+        answered += answer.answered and answer.mode == "llm"
+        check_text(answer.text, answer.citations, [document.text])
+        check_page(answer)
+        # No citation that no sentence was held against.
+        checked = {marker for claim in answer.claims for marker in claim.markers}
+        assert checked == {citation.marker for citation in answer.citations}
+        for said in (answer.text, "".join(map(str, pieces))):
+            assert "QX7" not in "".join(re.findall(r"\S*(?://|www\.|evil)\S*", said))
     assert answered > 150
     assert hosts <= {"127.0.0.1"}

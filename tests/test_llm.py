@@ -7,6 +7,8 @@ import gc
 import json
 import random
 import re
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -33,6 +35,7 @@ from rag.llm import TEMPLATE, LanguageModel, Prompt, harmless, quoted_first, rea
 from rag.llm import Reply as Answered
 from rag.models import ChatModel
 from rag.refusals import refuses_to_answer
+from tests.conftest import ROOT
 from tests.llm_server import Reply, Server, serving
 
 # Ollama's client leaves its connections to the garbage collector.
@@ -275,6 +278,7 @@ def test_pointers_in_json_may_be_texts_and_what_is_none_is_counted(
         (Reply('{"answered": true, "sent'), FAILURES["en"]["unreadable"]),
         (Reply('{"answered": true, "sentences": [{"text": 1}]}'), FAILURES["en"]["unreadable"]),
         (Reply("{" * 5000), FAILURES["en"]["unreadable"]),
+        (Reply(as_json(("", [1, 2]))), FAILURES["en"]["unreadable"]),
         (Reply("It was because of an interview."), FAILURES["en"]["uncited"]),
         (Reply(as_json(("It was so.", [1])), finish="length"), FAILURES["en"]["cut"]),
         (Reply("word " * 100, endless=True), FAILURES["en"]["endless"]),
@@ -327,6 +331,14 @@ def test_a_model_that_hangs_leaves_no_thread_behind(
     for thread in left:
         thread.join(60)
     assert not any(thread.is_alive() for thread in left)
+
+
+def test_a_client_that_never_comes_back_lets_the_process_end() -> None:
+    script = "import threading, rag.models as m; m.within(0.1, threading.Event().wait)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=100, check=False
+    )
+    assert b"TimeoutError" in done.stderr
 
 
 @pytest.mark.parametrize("protocol", ["openai", "ollama"])
