@@ -231,15 +231,21 @@ class SentenceTransformerEncoder:
         with progress_bar(progress, len(texts)) as bar:
             for batch in self._batches(texts):
                 with self._turn():
-                    out[batch] = self._model.encode(
-                        [texts[i] for i in batch],
-                        prompt=self._prompt(kind),
-                        batch_size=len(batch),
-                        normalize_embeddings=True,
-                        show_progress_bar=False,
-                    )
+                    found = self._forward([texts[i] for i in batch], self._prompt(kind))
+                out[batch] = unit(found["sentence_embedding"].float().numpy())
                 bar.update(len(batch))
         return out
+
+    def _forward(self, texts: list[str], prompt: str) -> Any:
+        """What the model makes of a batch: tensors by name, one row a text.
+
+        Its own ``encode`` looks at the mode and the device of every weight in each call, a
+        fifth of what a question takes.
+        """
+        import torch
+
+        with torch.inference_mode():
+            return self._model(self._model.preprocess(texts, prompt=prompt))
 
     def encode(self, texts: Sequence[str], *, question: bool = False) -> list[Encoding]:
         """Vectors, token vectors and token offsets of each text."""
@@ -247,29 +253,23 @@ class SentenceTransformerEncoder:
         found: list[Encoding | None] = [None] * len(texts)
         for batch in self._batches(texts):
             with self._turn():
-                rows = self._model.encode(
-                    [texts[i] for i in batch],
-                    prompt=prompt,
-                    batch_size=len(batch),
-                    output_value=None,
-                    show_progress_bar=False,
-                )
+                out = self._forward([texts[i] for i in batch], prompt)
                 marks = self._model.tokenizer(
                     [prompt + texts[i] for i in batch],
                     truncation=True,
                     max_length=self._length,
                     return_offsets_mapping=True,
                 )["offset_mapping"]
-            for i, row, mark in zip(batch, rows, marks, strict=True):
+            for row, (i, mark) in enumerate(zip(batch, marks, strict=True)):
                 offsets = _trimmed(prompt + texts[i], mark) - len(prompt)
                 real = (offsets[:, 1] > offsets[:, 0]) & (offsets[:, 0] >= 0)
-                here = row["attention_mask"].bool()
-                states = row["token_embeddings"][here][: len(offsets)].float().numpy()[real]
+                here = out["attention_mask"][row].bool()
+                states = out["token_embeddings"][row][here][: len(offsets)].float().numpy()[real]
                 lower = None
                 if self._halfway:
-                    lower = row["lower"][here][: len(offsets)].half().numpy()[real]
+                    lower = out["lower"][row][here][: len(offsets)].half().numpy()[real]
                 found[i] = Encoding(
-                    unit(row["sentence_embedding"].float().numpy()),
+                    unit(out["sentence_embedding"][row].float().numpy()),
                     unit(states),
                     offsets[real],
                     lower,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from huggingface_hub import constants
 
 from index.embed import BUNDLED, SentenceTransformerEncoder
@@ -89,14 +90,17 @@ def test_a_question_waits_for_one_batch_of_others_not_for_all(
         def get_embedding_dimension(self) -> int:
             return 2
 
-        def encode(self, texts: list[str], **_: object) -> np.ndarray:
+        def preprocess(self, texts: list[str], **_: object) -> list[str]:
+            return texts
+
+        def __call__(self, texts: list[str]) -> dict[str, torch.Tensor]:
             turns.append(texts[0][0])
             if not asked:  # while a long upload has its first turn, a question comes
                 asked.append(threading.Thread(target=encoder.questions, args=(["question"],)))
                 asked[0].start()
                 while not encoder._next.locked():
                     pass
-            return np.zeros((len(texts), 2), np.float32)
+            return {"sentence_embedding": torch.zeros(len(texts), 2)}
 
     monkeypatch.setitem(vars(encoder), "_model", Model())
     encoder.passages(["upload " * 2000] * 5)
