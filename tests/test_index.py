@@ -77,6 +77,47 @@ def test_the_same_bytes_twice_are_one_document(index: PassageIndex, tmp_path: Pa
     assert len(other.documents) == 1  # also where they come together
 
 
+@pytest.mark.parametrize("copy", ["b.txt", "0.txt"])
+@pytest.mark.parametrize("known", [True, False], ids=["a twin", "renamed"])
+def test_a_twin_of_what_is_replaced_is_a_document(
+    copy: str, known: bool, index: PassageIndex, tmp_path: Path
+) -> None:
+    """Whichever of the two is read first."""
+    paths = {name: tmp_path / name for name in sorted(["a.txt", copy])}
+    paths["a.txt"].write_text(text(1), "utf-8")
+    index.add(paths["a.txt"])
+    paths[copy].write_text(text(1), "utf-8")
+    if known:
+        assert [d.source for d in index.add(paths.values())] == ["a.txt", "a.txt"]
+    paths["a.txt"].write_text(text(2), "utf-8")
+    index.add(paths.values())
+    assert held(index) == {"a.txt": text(2), copy: text(1)}
+
+
+def test_a_twin_of_a_file_that_is_gone_is_none_of_its_own(
+    index: PassageIndex, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text(text(1), "utf-8")
+    index.add(tmp_path / "a.txt")
+    (tmp_path / "a.txt").rename(tmp_path / "b.txt")
+    index.add(tmp_path / "b.txt")
+    assert held(index) == {"a.txt": text(1)}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_twin_of_an_address_that_is_replaced_is_a_document(
+    order: int, index: PassageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = {"http://a.example/1": text(1), "http://a.example/2": text(1)}
+    monkeypatch.setattr("index.load._fetch", lambda url: (web[url].encode(), "text", "utf-8"))
+    for _ in range(2):
+        assert len(index.add(list(web), urls=True)) == 2
+        assert held(index) == {"http://a.example/1": text(1)}
+    web["http://a.example/1"] = text(2)
+    index.add(list(web)[::order], urls=True)
+    assert held(index) == {"http://a.example/1": text(2), "http://a.example/2": text(1)}
+
+
 def test_changed_bytes_replace_the_document_of_their_source(
     index: PassageIndex, tmp_path: Path
 ) -> None:
