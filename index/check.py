@@ -63,7 +63,7 @@ def check(folder: str | Path, model: str | None = None, encoder: Encoder | None 
     """Read everything in an index, and hold its encoder (or ``model``) against it.
 
     Raises:
-        InputError: there is no index.
+        InputError: there is no index, or a newer Beleg made it.
     """
     place = place_of(folder)
     if isinstance(place, Served):
@@ -89,7 +89,8 @@ def repair(
     With another ``model``, or where the model has changed, all documents are embedded anew.
 
     Raises:
-        InputError: there is no index, nothing is left of it, or it cannot be written.
+        InputError: there is no index, nothing is left of it, it cannot be written, or a newer
+            Beleg made it.
         ModelError: the encoder is needed and cannot be loaded.
     """
     place = place_of(folder)
@@ -129,8 +130,8 @@ def _check_served(place: Served, model: str | None, encoder: Encoder | None) -> 
     try:
         if not place.exists():
             raise missing(place)
-        snapshot = place.snapshot()
-        held, state = snapshot.manifest(), snapshot.state()
+        held, snapshot = place.open(), place.snapshot()
+        state = snapshot.state()
     except DamageError as error:
         found.lose(str(error))
         return found
@@ -214,9 +215,12 @@ def _compare(
 
 
 def _open(folder: Path) -> Database:
+    """Raises InputError where there is none, or one that a newer Beleg made: not damaged."""
     place = Local(folder)
     if not place.exists():
         raise missing(place)
+    with suppress(DamageError):
+        manifest.check_version(folder)
     return Database(folder, strict=False)
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from index import lock, store
 from index.check import check, repair
 from index.errors import DamageError, InputError, MismatchError, ModelError
-from index.records import Record, Snapshot
+from index.records import SCHEMA, Record, Snapshot, write_manifest
 from index.split import RULES
 from index.store import FILE, PassageIndex
 from index.types import Document
@@ -490,6 +490,42 @@ def test_an_index_of_the_version_before_is_told_and_brought_up_to_date(tmp_path:
     index = PassageIndex(tmp_path, encoder=ENCODER)
     assert held(index) == {"d1": text(1), "d2": text(2)}
     assert check(tmp_path, encoder=ENCODER).problems == []
+
+
+def of_version(index: PassageIndex, version: int, *, sealed: bool) -> Path:
+    """The file of an index, which says that it is of another version."""
+    index.close()
+    with closing(sqlite3.connect(folder(index) / FILE)) as db:
+        rows = dict(db.execute("SELECT key, value FROM manifest")) | {"schema": str(version)}
+        if sealed:
+            del rows["seal"]
+            write_manifest(db, rows)
+        else:
+            db.execute("UPDATE manifest SET value = ? WHERE key = 'schema'", [version])
+        db.execute("ALTER TABLE documents ADD COLUMN more TEXT DEFAULT 'precious'")
+        db.execute("UPDATE documents SET seal = randomblob(8)")
+        db.commit()
+    return folder(index) / FILE
+
+
+def test_an_index_of_a_newer_version_is_refused_and_left_alone(index: PassageIndex) -> None:
+    index.add(some(1, 2))
+    file = of_version(index, SCHEMA + 1, sealed=True)
+    (large := folder(index) / "beleg.large").write_bytes(b"of a newer Beleg")
+    before = file.read_bytes()
+    for use in (PassageIndex, check, repair):
+        with pytest.raises(InputError, match=r"get a newer Beleg$"):
+            use(folder(index), encoder=ENCODER)
+    assert file.read_bytes() == before
+    assert large.exists()
+
+
+def test_a_flipped_bit_does_not_make_a_newer_version(index: PassageIndex) -> None:
+    index.add(some(1, 2))
+    of_version(index, SCHEMA + 4, sealed=False)
+    with pytest.raises(DamageError, match="its manifest is not what was written"):
+        PassageIndex(folder(index), encoder=ENCODER)
+    assert check(folder(index), encoder=ENCODER).lost
 
 
 @pytest.mark.parametrize(
