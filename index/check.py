@@ -33,6 +33,7 @@ from index.records import SCHEMA, TABLES, Part, Record, Snapshot, total
 from index.served import Row, Served, ServedSnapshot
 from index.store import PassageIndex, missing
 from index.types import Document
+from index.vectors import are_sound
 
 WORK = "repair.new"
 """The folder of an index in the making."""
@@ -163,7 +164,10 @@ def _served(
     for number in snapshot.session.numbers(()):
         try:
             record = snapshot.record(number)
-            yield record, snapshot.document(record), snapshot.passages(record, None)
+            document, rows = snapshot.document(record), snapshot.passages(record, None)
+            if not _are_sound([part for _, part in rows]):
+                raise snapshot.damaged(Words("the vectors of {!r} are none", record.source))
+            yield record, document, rows
         except DamageError as error:
             found.lose(str(error))
 
@@ -274,6 +278,8 @@ def _salvage(database: Database, found: Findings) -> Iterator[tuple[Document, li
         try:
             parts = list(snapshot.parts("WHERE p.id BETWEEN ? AND ?", record.first, last))
             snapshot.check_parts(record, parts)
+            if not _are_sound(parts):  # before it was seen to when they were written
+                raise snapshot.damaged(Words("the vectors of {!r} are none", record.source))
         except DamageError as error:
             found.problems.append(str(error))
             parts = []
@@ -289,6 +295,11 @@ def _salvage(database: Database, found: Findings) -> Iterator[tuple[Document, li
         found.lose(f"{database.name}: {gone} of {state.documents} documents are gone")
     elif not unread and (state.passages, state.digest) != (found.passages, digest):
         found.problems.append(str(snapshot.damaged(Words("its parts do not add up"))))
+
+
+def _are_sound(parts: list[Part]) -> bool:
+    found = [vectors for part in parts for vectors in (part.vector[None], part.sentences)]
+    return not found or are_sound(np.concatenate(found))
 
 
 def _inner_problems(snapshot: Snapshot) -> Iterator[str]:

@@ -259,7 +259,8 @@ class PassageIndex:
 
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float16]:
         """Raises ModelError where what the encoder gives is no vectors."""
-        vectors = np.asarray(self.encoder.passages(texts, progress="embedding"))
+        with np.errstate(over="ignore"):  # what is too large becomes infinite
+            vectors = np.asarray(self.encoder.passages(texts, progress="embedding"), np.float32)
         if vectors.shape != (len(texts), self._dimension) or not np.isfinite(vectors).all():
             raise ModelError(
                 "the encoder {!r} gave {} for {} texts, not vectors of {} numbers: nothing was"
@@ -269,7 +270,7 @@ class PassageIndex:
                 len(texts),
                 self._dimension,
             )
-        return unit(vectors.astype(np.float32)).astype(np.float16)
+        return unit(vectors).astype(np.float16)
 
     def remove(self, *documents: str, missing_ok: bool = False) -> list[str]:
         """Remove documents by their ids or sources, all or none; returns their sources.

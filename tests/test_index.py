@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -451,6 +452,50 @@ def test_what_is_no_vector_is_refused(bad: float | str, index: PassageIndex) -> 
     with pytest.raises(ModelError, match="for the question"):
         own.search("Who praises?")
     assert held(index) == {"d1": text(1)}
+
+
+class Scaled(TinyEncoder):
+    """Gives vectors of other lengths, and as wider numbers."""
+
+    scale = 1.0
+
+    def passages(self, texts: Sequence[str], *, progress: str = "") -> Any:
+        return super().passages(texts).astype(np.float64) * self.scale
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e20, 1e300])
+def test_vectors_of_any_length_become_unit_vectors_or_are_refused(
+    scale: float, index: PassageIndex
+) -> None:
+    encoder = Scaled()
+    own = PassageIndex(folder(index), encoder=encoder)
+    own.add(some(1))
+    encoder.scale = scale
+    if scale == 1e300:
+        with pytest.raises(ModelError, match=r"no finite number for .* nothing was added"):
+            own.add(some(2))
+    else:
+        own.add(some(2))
+        view = own.view
+        lengths = [np.linalg.norm(view.vector(passage)) for passage in view.passages]
+        assert lengths == pytest.approx([1.0] * len(lengths), abs=0.01)
+    encoder.scale = 1.0
+    assert check(folder(index), encoder=encoder).problems == []
+
+
+@pytest.mark.parametrize("bad", [float("nan"), 0.5])
+def test_vectors_that_were_written_and_are_none_are_embedded_anew(
+    bad: float, index: PassageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.add(some(1))
+    with monkeypatch.context() as before:
+        before.setattr(store, "unit", lambda vectors: vectors * bad)
+        index.add(some(2))
+    (problem,) = check(folder(index), encoder=ENCODER).problems
+    assert "the vectors of 'd2' are none" in problem
+    assert repair(folder(index), encoder=ENCODER).lost == []
+    assert check(folder(index), encoder=ENCODER).problems == []
+    assert held(index) == {"d1": text(1), "d2": text(2)}
 
 
 def test_few_passages_or_none_are_no_trouble(index: PassageIndex) -> None:
