@@ -8,6 +8,7 @@ the spans of their passages, and all vectors; which it is, is the address's to s
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -277,6 +278,7 @@ class PassageIndex:
 
         Raises:
             InputError: one of them is not there, and ``missing_ok`` is not set.
+            DamageError: nor is everything there that was added.
         """
         gone: dict[str, str] = {}
         with self._place.exclusive(), self._place.writing() as writer:
@@ -286,6 +288,7 @@ class PassageIndex:
                     writer.remove(record)
                     gone |= {record.key: record.source, record.source: record.source}
                 if not (found or missing_ok or document in gone):  # it may be named twice
+                    deque(writer.find(), 0)  # is it there no more?
                     raise InputError("no document {!r} in this index", document)
         return list(dict.fromkeys(gone.values()))
 

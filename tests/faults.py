@@ -317,6 +317,8 @@ class Damage:
                 found = index.search(question(text(0)), 5, where={"source": source})
                 if {one.passage.document.source for one in found} != {source}:
                     return f"a filter for {source} let {len(found)} passages through"
+            if (listed := {record.source for record in index.records}) != set(wanted):
+                return f"{len(listed)} documents are listed, not {len(wanted)}"
             index.close()
         except BelegError as error:
             if "\n" in str(error) or str(folder) not in str(error):

@@ -402,6 +402,26 @@ def test_a_newer_version_is_no_damage_on_a_server(
             use(served, encoder=ENCODER)
 
 
+def test_a_document_that_vanished_from_postgres_is_missed(
+    request: pytest.FixtureRequest,
+) -> None:
+    where = address("postgres", request)
+    index = PassageIndex(where, encoder=ENCODER)
+    index.add(some(1, 2))
+    damage_postgres(where, "DELETE FROM documents WHERE source = 'd1'")
+    uses = [
+        lambda: list(index.records),
+        lambda: len(index.documents),
+        lambda: index.remove("d2", "d1"),
+    ]
+    for use in uses:
+        with pytest.raises(DamageError, match="it does not hold all that was written"):
+            use()
+    assert check(where, encoder=ENCODER).lost
+    with pytest.raises(InputError, match="no document 'd3'"):
+        PassageIndex(address("postgres", request), encoder=ENCODER).remove("d3")
+
+
 def mends(where: Any) -> None:
     """What follows from the texts of d1 and d2 is wrong; and then it is not."""
     found = check(where, encoder=ENCODER)

@@ -605,6 +605,42 @@ def test_what_was_not_written_is_never_an_answer(
     assert again.search(question(text(4)), 1)[0].passage.document.text == text(4)
 
 
+def test_a_document_that_vanished_is_missed_by_who_lists_and_removes(index: PassageIndex) -> None:
+    index.add(some(*range(5)))
+    index.close()
+    with closing(sqlite3.connect(folder(index) / FILE)) as db:
+        db.execute("DELETE FROM documents WHERE id = 3")
+        db.commit()
+    again = PassageIndex(folder(index), encoder=ENCODER)
+    uses = [
+        lambda: list(again.records),
+        lambda: len(again.documents),
+        lambda: again.documents[0],
+        lambda: again.remove("d0", "d2"),
+    ]
+    for use in uses:
+        with pytest.raises(DamageError, match="it does not hold all that was written"):
+            use()
+    with closing(sqlite3.connect(folder(index) / FILE)) as db:
+        assert db.execute("SELECT count(*) FROM documents").fetchone() == (4,)
+        db.execute("INSERT INTO documents SELECT 3, 'k', 's', path, title, language, pages, raw,"
+                   " metadata, whole, hash, first, passages, digest, seal FROM documents"
+                   " WHERE id = 2")  # fmt: skip
+        db.commit()
+    with pytest.raises(DamageError, match="it does not hold all that was written"):
+        len(again.documents)
+    with pytest.raises(InputError, match="no document 'nobody'"):
+        PassageIndex(encoder=ENCODER).remove("nobody")
+
+
+def test_what_is_not_there_is_no_damage_within_a_change(index: PassageIndex) -> None:
+    index.add(some(1, 2))
+    for own in (index, index.fork()):
+        with pytest.raises(InputError, match="no document 'd3'"):
+            own.remove("d1", "d3")
+        assert sorted(record.source for record in own.records) == ["d1", "d2"]
+
+
 def test_a_repair_does_not_embed_what_is_whole(index: PassageIndex) -> None:
     index.add(some(*range(5)))
     with closing(sqlite3.connect(folder(index) / FILE)) as db:
