@@ -115,14 +115,18 @@ def repair(
             if found.problems:
                 _rebuild(folder, found, model, encoder)
             elif not database.vacuum():
-                raise InputError(
-                    "{}: a reader holds an earlier state, so what was removed is still on the"
-                    " disk: repair again when it is done",
-                    database.name,
-                )
+                raise _held(database)
         finally:
             _clean(folder)
     return found
+
+
+def _held(database: Database) -> InputError:
+    return InputError(
+        "{}: a reader holds an earlier state, so what was removed is still on the disk: repair"
+        " again when it is done",
+        database.name,
+    )
 
 
 def _check_served(place: Served, model: str | None, encoder: Encoder | None) -> Findings:
@@ -386,7 +390,8 @@ def _rebuild(folder: Path, found: Findings, model: str | None, encoder: Encoder 
     Database.create(work, made, count + 1)
     found.documents, found.passages = _fill(database, work, encoder, keep)
     database.close()
-    replace(folder, work)
+    if not replace(folder, work):
+        found.notes.append(str(_held(database)))
     write_count(folder, made["index"], count + 1)
 
 

@@ -230,6 +230,28 @@ def test_nothing_is_left_of_what_was_removed(index: PassageIndex) -> None:
     assert index.search(question(text(2)), 1)[0].passage.document.source == "d2"
 
 
+@pytest.mark.parametrize("encoder", [ENCODER, TinyEncoder("other")], ids=["damaged", "another"])
+def test_a_repair_says_that_a_reader_keeps_what_was_removed(
+    encoder: TinyEncoder, index: PassageIndex
+) -> None:
+    def kept() -> list[str]:
+        files = folder(index).iterdir()
+        return [f.name for f in files if b"Xyzzyplugh" in f.read_bytes()]
+
+    index.add([*some(1, 2), Document("Only here stands Xyzzyplugh.", "secret", "S", "en")])
+    view = index.view
+    index.remove("secret")
+    with closing(sqlite3.connect(folder(index) / FILE)) as db:
+        db.execute("UPDATE sentences SET vectors = zeroblob(length(vectors)) WHERE passage = 2")
+        db.commit()
+    (note,) = repair(folder(index), encoder=encoder).notes
+    assert "a reader holds an earlier state" in note
+    assert kept()
+    del view
+    assert not repair(folder(index), encoder=encoder).notes
+    assert kept() == []
+
+
 def test_metadata_is_kept_and_a_change_of_it_is_one(index: PassageIndex) -> None:
     index.add([Document("Ein Satz.", "a", "A", "de", metadata={"year": 2020, "tags": ["x"]})])
     index.add([Document("Ein Satz.", "a", "A", "de", metadata={"year": 2021})])
