@@ -33,6 +33,7 @@ from index.records import SCHEMA, TABLES, Part, Record, Snapshot, total
 from index.served import Row, Served, ServedSnapshot
 from index.store import PassageIndex, missing
 from index.types import Document
+from index.vectors import are_sound
 
 WORK = "repair.new"
 """The folder of an index in the making."""
@@ -63,7 +64,7 @@ def check(folder: str | Path, model: str | None = None, encoder: Encoder | None 
     """Read everything in an index, and hold its encoder (or ``model``) against it.
 
     Raises:
-        InputError: there is no index.
+        InputError: there is no index, or a newer Beleg made it.
     """
     place = place_of(folder)
     if isinstance(place, Served):
@@ -89,7 +90,8 @@ def repair(
     With another ``model``, or where the model has changed, all documents are embedded anew.
 
     Raises:
-        InputError: there is no index, nothing is left of it, or it cannot be written.
+        InputError: there is no index, nothing is left of it, it cannot be written, or a newer
+            Beleg made it.
         ModelError: the encoder is needed and cannot be loaded.
     """
     place = place_of(folder)
@@ -113,14 +115,18 @@ def repair(
             if found.problems:
                 _rebuild(folder, found, model, encoder)
             elif not database.vacuum():
-                raise InputError(
-                    "{}: a reader holds an earlier state, so what was removed is still on the"
-                    " disk: repair again when it is done",
-                    database.name,
-                )
+                raise _held(database)
         finally:
             _clean(folder)
     return found
+
+
+def _held(database: Database) -> InputError:
+    return InputError(
+        "{}: a reader holds an earlier state, so what was removed is still on the disk: repair"
+        " again when it is done",
+        database.name,
+    )
 
 
 def _check_served(place: Served, model: str | None, encoder: Encoder | None) -> Findings:
@@ -129,8 +135,8 @@ def _check_served(place: Served, model: str | None, encoder: Encoder | None) -> 
     try:
         if not place.exists():
             raise missing(place)
-        snapshot = place.snapshot()
-        held, state = snapshot.manifest(), snapshot.state()
+        held, snapshot = place.open(), place.snapshot()
+        state = snapshot.state()
     except DamageError as error:
         found.lose(str(error))
         return found
@@ -162,7 +168,10 @@ def _served(
     for number in snapshot.session.numbers(()):
         try:
             record = snapshot.record(number)
-            yield record, snapshot.document(record), snapshot.passages(record, None)
+            document, rows = snapshot.document(record), snapshot.passages(record, None)
+            if not _are_sound([part for _, part in rows]):
+                raise snapshot.damaged(Words("the vectors of {!r} are none", record.source))
+            yield record, document, rows
         except DamageError as error:
             found.lose(str(error))
 
@@ -214,9 +223,12 @@ def _compare(
 
 
 def _open(folder: Path) -> Database:
+    """Raises InputError where there is none, or one that a newer Beleg made: not damaged."""
     place = Local(folder)
     if not place.exists():
         raise missing(place)
+    with suppress(DamageError):
+        manifest.check_version(folder)
     return Database(folder, strict=False)
 
 
@@ -270,6 +282,8 @@ def _salvage(database: Database, found: Findings) -> Iterator[tuple[Document, li
         try:
             parts = list(snapshot.parts("WHERE p.id BETWEEN ? AND ?", record.first, last))
             snapshot.check_parts(record, parts)
+            if not _are_sound(parts):  # before it was seen to when they were written
+                raise snapshot.damaged(Words("the vectors of {!r} are none", record.source))
         except DamageError as error:
             found.problems.append(str(error))
             parts = []
@@ -285,6 +299,11 @@ def _salvage(database: Database, found: Findings) -> Iterator[tuple[Document, li
         found.lose(f"{database.name}: {gone} of {state.documents} documents are gone")
     elif not unread and (state.passages, state.digest) != (found.passages, digest):
         found.problems.append(str(snapshot.damaged(Words("its parts do not add up"))))
+
+
+def _are_sound(parts: list[Part]) -> bool:
+    found = [vectors for part in parts for vectors in (part.vector[None], part.sentences)]
+    return not found or are_sound(np.concatenate(found))
 
 
 def _inner_problems(snapshot: Snapshot) -> Iterator[str]:
@@ -371,7 +390,8 @@ def _rebuild(folder: Path, found: Findings, model: str | None, encoder: Encoder 
     Database.create(work, made, count + 1)
     found.documents, found.passages = _fill(database, work, encoder, keep)
     database.close()
-    replace(folder, work)
+    if not replace(folder, work):
+        found.notes.append(str(_held(database)))
     write_count(folder, made["index"], count + 1)
 
 

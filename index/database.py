@@ -317,11 +317,12 @@ def _connect(file: str) -> _Connection:
     return db
 
 
-def replace(folder: Path, work: Path) -> None:
+def replace(folder: Path, work: Path) -> bool:
     """Put the file of the folder ``work`` in the place of that of ``folder``, in one step.
 
     Where SQLite still knows the old one and it has a log, it is written into it: who reads
-    goes on reading what was there. The caller must be the one writer.
+    goes on reading what was there. Then it is on the disk still, and this False. The caller
+    must be the one writer.
     """
     file, new = folder / FILE, work / FILE
     deadline = time.monotonic() + BUSY
@@ -334,10 +335,10 @@ def replace(folder: Path, work: Path) -> None:
         with closing(_connect(str(new))) as source, closing(_connect(str(file))) as target:
             if target.execute("PRAGMA journal_mode").fetchone() == ("wal",):
                 source.backup(target, progress=patience)
-                target.execute("PRAGMA busy_timeout = 0")  # a reader keeps the log: no matter
-                target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                target.execute("PRAGMA busy_timeout = 0")
+                busy, _, _ = target.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 if list(source.execute(STATE)) == list(target.execute(STATE)):
-                    return
+                    return not busy
     except (sqlite3.Error, UnicodeDecodeError, TimeoutError):
         pass
     clear(file, only_beside=True)
@@ -346,6 +347,7 @@ def replace(folder: Path, work: Path) -> None:
         _sync(folder)
     except OSError as error:
         raise InputError("{} cannot be written: {}", file, error.strerror) from None
+    return True
 
 
 def read_count(folder: Path) -> tuple[str, int] | None:

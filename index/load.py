@@ -106,6 +106,14 @@ def load_url(url: str) -> Document:
         raise InputError("{} {}", name, error) from None
 
 
+def has_changed(path: str, raw: str) -> bool:
+    """Whether a file can be read and its bytes have another SHA-256."""
+    try:
+        return sha256(_read(Path(path))[0]).hexdigest() != raw
+    except Unreadable:
+        return False
+
+
 class Shelf(Protocol):
     """What was read in earlier calls."""
 

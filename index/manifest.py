@@ -70,20 +70,35 @@ def read(folder: Path) -> dict[str, str]:
     Raises:
         InputError: the index is of another version, or damaged.
     """
+    check_version(folder)
     snapshot = Database(folder, strict=False).snapshot()
-    schema = snapshot.schema()
-    if schema != SCHEMA:
+    if (schema := snapshot.schema()) < SCHEMA:
         advice = Words("beleg check --index {} --repair  brings it up to date", folder)
-        raise InputError(
-            "the index in {} is of version {}, this Beleg reads version {}: {}",
-            folder,
-            schema,
-            SCHEMA,
-            advice if schema < SCHEMA else Words("get a newer Beleg"),
-        )
+        raise _other_version(folder, schema, advice)
     if not (held := snapshot.manifest()):
         raise snapshot.damaged(Words("it has no manifest"))
     return held
+
+
+def check_version(folder: Path) -> None:
+    """Raise InputError where a newer Beleg made the index in a folder.
+
+    All versions seal the manifest alike: where that is not what was written, it is damaged.
+
+    Raises:
+        DamageError: it is.
+    """
+    snapshot = Database(folder, strict=False).snapshot()
+    if (schema := snapshot.schema()) > SCHEMA:
+        snapshot.manifest()
+        raise _other_version(folder, schema, Words("get a newer Beleg"))
+
+
+def _other_version(folder: Path, schema: int, advice: Words) -> InputError:
+    return InputError(
+        "the index in {} is of version {}, this Beleg reads version {}: {}",
+        *(folder, schema, SCHEMA, advice),
+    )
 
 
 def check_name(held: Mapping[str, str], encoder: Encoder, folder: Path | str) -> None:

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b, sha256
 from itertools import islice
@@ -148,6 +148,18 @@ def total(seals: Sequence[bytes], start: int = 0) -> int:
     return (found + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
+def complete(
+    records: Iterator[Record], state: State, damaged: Callable[[Words], BelegError]
+) -> Iterator[Record]:
+    """All documents of a state, or at the end what ``damaged`` makes of it."""
+    count, digest = 0, 0
+    for record in records:
+        count, digest = count + 1, total([record.seal], digest)
+        yield record
+    if (count, digest) != (state.documents, state.digest):
+        raise damaged(Words("it does not hold all that was written"))
+
+
 def text_hash(text: str) -> str:
     return sha256(text.encode("utf-8")).hexdigest()
 
@@ -240,9 +252,20 @@ class Snapshot:
             yield Record(*row)
 
     def find(self, **equal: object) -> Iterator[Record]:
-        """The documents whose rows hold these values."""
+        """The documents whose rows hold these values; all documents, or DamageError at the end."""
+        if not equal:
+            return complete(self.records(), self.state(), self.damaged)
         where = " AND ".join(f"{column} = ?" for column in equal)
-        return self.records(f"WHERE {where}" if equal else "", *equal.values())
+        return self.records(f"WHERE {where}", *equal.values())
+
+    def numbers(self) -> list[int]:
+        """Those of all documents, or DamageError."""
+        found = list(self.rows("SELECT id, seal FROM documents ORDER BY 1"))
+        seals = [sealed for _, sealed in found if type(sealed) is bytes]
+        state = self.state()
+        if (len(found), total(seals)) != (state.documents, state.digest):
+            raise self.damaged(Words("it does not hold all that was written"))
+        return [number for number, _ in found]
 
     def record(self, document: int) -> Record:
         for record in self.records("WHERE id = ?", document):
@@ -331,7 +354,11 @@ class Writer(Snapshot):
 
     def __init__(self, file: str, connection: sqlite3.Connection) -> None:
         super().__init__(file, connection)
-        self._state = self.state()
+        self._state = super().state()
+
+    def state(self) -> State:
+        """As it will be."""
+        return self._state
 
     def put(
         self,

@@ -27,7 +27,7 @@ from index.errors import BelegError, DamageError, InputError, Words
 from index.filters import Among, among, labels_of, passes
 from index.lexical import Compounds, question_words, stop_words, terms, words
 from index.place import Candidates, Meet
-from index.records import SCHEMA, Part, Record, State, rows_of, seal, total
+from index.records import SCHEMA, Part, Record, State, complete, rows_of, seal, total
 from index.types import Document, Passage, Span
 from index.vectors import FloatMatrix
 from index.view import Lazy, Library, last_before
@@ -194,10 +194,19 @@ class ServedSnapshot:
         return damaged(self._address, what, mends=mends)
 
     def find(self, **equal: object) -> Iterator[Record]:
-        return map(self._sound, self.session.records((), **equal))
+        """See index.records: all documents, or DamageError at the end."""
+        found = map(self._sound, self.session.records((), **equal))
+        return found if equal else complete(found, self.state(), self.damaged)
 
     def confined(self, among: Among) -> Iterator[Record]:
-        return map(self._sound, self.session.records(among))
+        return map(self._sound, self.session.records(among)) if among else self.find()
+
+    def numbers(self, among: Among) -> list[int]:
+        """Those of documents; of all of them, or DamageError."""
+        found = self.session.numbers(among)
+        if not among and len(found) != self.state().documents:
+            raise self.damaged(Words("it does not hold all that was written"))
+        return found
 
     def _sound(self, record: Record) -> Record:
         if seal(*record[:-1]) != record.seal:
@@ -292,9 +301,13 @@ class ServedWriter(ServedSnapshot):
         self._change: Counter[str] = Counter()
         self._pending: dict[str, tuple[Any, ...]] = {}
 
+    def state(self) -> State:
+        """As it will be, but for what is put."""
+        return self._state
+
     def find(self, **equal: object) -> Iterator[Record]:
         """Also what is damaged: that it may be removed."""
-        return self.session.records((), **equal)
+        return self.session.records((), **equal) if equal else super().find()
 
     def put(
         self,
@@ -475,7 +488,7 @@ class ServedView:
         return Lazy(self._numbers, self.document, self._expect)
 
     def _numbers(self) -> Sequence[int]:
-        return self.snapshot.session.numbers(self._among)
+        return self.snapshot.numbers(self._among)
 
     @cached_property
     def languages(self) -> tuple[str, ...]:

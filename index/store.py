@@ -8,6 +8,7 @@ the spans of their passages, and all vectors; which it is, is the address's to s
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -25,7 +26,7 @@ from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
 from index.errors import InputError, ModelError
 from index.fuse import fuse, ranks
 from index.language import detect_language
-from index.load import load_all
+from index.load import has_changed, load_all
 from index.local import Local
 from index.place import Place, Snapshot, View, place_of
 from index.progress import progress_bar
@@ -259,7 +260,8 @@ class PassageIndex:
 
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float16]:
         """Raises ModelError where what the encoder gives is no vectors."""
-        vectors = np.asarray(self.encoder.passages(texts, progress="embedding"))
+        with np.errstate(over="ignore"):  # what is too large becomes infinite
+            vectors = np.asarray(self.encoder.passages(texts, progress="embedding"), np.float32)
         if vectors.shape != (len(texts), self._dimension) or not np.isfinite(vectors).all():
             raise ModelError(
                 "the encoder {!r} gave {} for {} texts, not vectors of {} numbers: nothing was"
@@ -269,13 +271,14 @@ class PassageIndex:
                 len(texts),
                 self._dimension,
             )
-        return unit(vectors.astype(np.float32)).astype(np.float16)
+        return unit(vectors).astype(np.float16)
 
     def remove(self, *documents: str, missing_ok: bool = False) -> list[str]:
         """Remove documents by their ids or sources, all or none; returns their sources.
 
         Raises:
             InputError: one of them is not there, and ``missing_ok`` is not set.
+            DamageError: nor is everything there that was added.
         """
         gone: dict[str, str] = {}
         with self._place.exclusive(), self._place.writing() as writer:
@@ -285,6 +288,7 @@ class PassageIndex:
                     writer.remove(record)
                     gone |= {record.key: record.source, record.source: record.source}
                 if not (found or missing_ok or document in gone):  # it may be named twice
+                    deque(writer.find(), 0)  # is it there no more?
                     raise InputError("no document {!r} in this index", document)
         return list(dict.fromkeys(gone.values()))
 
@@ -431,6 +435,8 @@ class _Shelf:
         self._on_skip = on_skip
         self.expected: dict[str, Document] = {}
         """By the hash of their text, the files that are about to be written."""
+        self._met: set[tuple[str, str]] = set()
+        """What this call found at web addresses: each with the hash of its text."""
 
     def source_of(self, path: str) -> str | None:
         """The source of the document that was read from a file."""
@@ -449,18 +455,26 @@ class _Shelf:
     def find(self, document: Document) -> Document | None:
         """The one that is there for a document, with the same text and all else."""
         snapshot = self._place.snapshot()
+        digest = text_hash(document.text)
+        if document.path and not document.raw:
+            self._met.add((document.path, digest))
         for record in snapshot.find(key=document.id):
             return document if record.describes(document) else None
         if not document.path or self.has(document.source):
             return None
-        digest = text_hash(document.text)
         twin = self.expected.get(digest)
         for record in snapshot.find(hash=digest):
-            if record.path and twin is None:
+            if twin is None and self._stays(record):
                 twin = snapshot.document(record)
         if twin is not None:
             self._on_skip(f"{document.path} is word for word {twin.source}: one document")
         return twin
+
+    def _stays(self, record: Record) -> bool:
+        """Whether a document is not about to be replaced by what is now where it was read."""
+        if not record.raw:  # a web address tells only once it has been read
+            return (record.path, record.hash) in self._met
+        return bool(record.path) and not has_changed(record.path, record.raw)
 
     def expect(self, document: Document) -> None:
         if document.path:

@@ -413,7 +413,7 @@ class View:
     def _numbers(self) -> Sequence[int] | NDArray[np.int64]:
         if self.chosen is not None:
             return self.chosen
-        return tuple(n for (n,) in self.snapshot.rows("SELECT id FROM documents ORDER BY 1"))
+        return self.snapshot.numbers()
 
     @property
     def passages(self) -> Sequence[Passage]:

@@ -121,10 +121,16 @@ def work(where: str, seed: int, log: Path) -> None:
             say({"now": now})
 
 
-def kill_trial(where: Path | str, seed: int, most: float = 0.4, log: Path | None = None) -> str:
+def kill_trial(
+    where: Path | str,
+    seed: int,
+    most: float = 0.4,
+    log: Path | None = None,
+    seen: Counter[str] | None = None,
+) -> str:
     """Kill one who changes an index; what is wrong with it then, or nothing.
 
-    ``where`` is a folder, or an address with a ``log`` beside.
+    ``where`` is a folder, or an address with a ``log`` beside. ``seen`` counts when that was.
     """
     log = log or Path(where).with_suffix(".log")
     log.unlink(missing_ok=True)
@@ -137,6 +143,8 @@ def kill_trial(where: Path | str, seed: int, most: float = 0.4, log: Path | None
         time.sleep(random.Random(seed).uniform(0, most))
         worker.kill()
     lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()[1:] if _whole(line)]
+    if seen is not None:
+        seen["opening" if not lines else "changing" if "after" in lines[-1] else "between"] += 1
     if not lines and not PassageIndex.exists(where):
         return ""  # killed before there was one
     allowed = [line["now"] for line in lines if "now" in line][-1:]
@@ -317,6 +325,8 @@ class Damage:
                 found = index.search(question(text(0)), 5, where={"source": source})
                 if {one.passage.document.source for one in found} != {source}:
                     return f"a filter for {source} let {len(found)} passages through"
+            if (listed := {record.source for record in index.records}) != set(wanted):
+                return f"{len(listed)} documents are listed, not {len(wanted)}"
             index.close()
         except BelegError as error:
             if "\n" in str(error) or str(folder) not in str(error):

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +27,7 @@ from index.errors import DamageError, InputError, MismatchError
 from index.filters import label
 from index.langchain import PassageStore
 from index.milvus import PLACES as SENTENCE
+from index.records import SCHEMA
 from index.store import PassageIndex
 from index.types import Document
 from rag.chatbot import EXAMPLE
@@ -53,7 +55,10 @@ def needs(extra: str, *modules: str) -> None:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server's database."""
+    """The address of a server's database.
+
+    The server does not run as root, and pytest's own folders are for their owner alone.
+    """
     if "POSTGRES_TEST" in os.environ:
         yield os.environ["POSTGRES_TEST"]
         return
@@ -61,12 +66,11 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
     import pgserver
 
-    folder = tmp_path_factory.mktemp("pg")
-    for one in (folder, *folder.parents[:2]):  # the server does not run as root
-        one.chmod(0o755)
-    server = pgserver.get_server(folder)
-    yield server.get_uri()
-    server.cleanup()
+    with TemporaryDirectory(prefix="beleg-pg-") as folder:
+        Path(folder).chmod(0o755)
+        server = pgserver.get_server(folder)
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture(scope="session")
@@ -384,6 +388,38 @@ def test_what_was_not_written_is_no_answer(request: pytest.FixtureRequest, sql: 
     index.add(some(1, 2))
     repair(where, encoder=ENCODER)  # how often words occurred in a lost text, nobody knew
     assert check(where, encoder=ENCODER).problems == []
+
+
+def test_a_newer_version_is_no_damage_on_a_server(
+    served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as newer:
+        for module in ("manifest", "served"):
+            newer.setattr(f"index.{module}.SCHEMA", SCHEMA + 1)
+        PassageIndex(served, encoder=ENCODER)
+    for use in (PassageIndex, check, repair):
+        with pytest.raises(InputError, match=f"is of version {SCHEMA + 1}, this Beleg reads"):
+            use(served, encoder=ENCODER)
+
+
+def test_a_document_that_vanished_from_postgres_is_missed(
+    request: pytest.FixtureRequest,
+) -> None:
+    where = address("postgres", request)
+    index = PassageIndex(where, encoder=ENCODER)
+    index.add(some(1, 2))
+    damage_postgres(where, "DELETE FROM documents WHERE source = 'd1'")
+    uses = [
+        lambda: list(index.records),
+        lambda: len(index.documents),
+        lambda: index.remove("d2", "d1"),
+    ]
+    for use in uses:
+        with pytest.raises(DamageError, match="it does not hold all that was written"):
+            use()
+    assert check(where, encoder=ENCODER).lost
+    with pytest.raises(InputError, match="no document 'd3'"):
+        PassageIndex(address("postgres", request), encoder=ENCODER).remove("d3")
 
 
 def mends(where: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,10 @@ KILLS, DAMAGES = 12, 60
 
 
 def test_a_kill_leaves_the_state_before_or_after(tmp_path: Path) -> None:
+    seen = Counter[str]()
     for seed in range(KILLS):
-        assert kill_trial(tmp_path / "index", seed) == ""
+        assert kill_trial(tmp_path / "index", seed, seen=seen) == ""
+    assert seen["changing"] >= KILLS / 2
 
 
 def test_damage_is_told_and_mended_and_never_an_answer(tmp_path: Path) -> None:

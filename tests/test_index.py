@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from index import lock, store
 from index.check import check, repair
 from index.errors import DamageError, InputError, MismatchError, ModelError
-from index.records import Record, Snapshot
+from index.records import SCHEMA, Record, Snapshot, write_manifest
 from index.split import RULES
 from index.store import FILE, PassageIndex
 from index.types import Document
@@ -75,6 +76,47 @@ def test_the_same_bytes_twice_are_one_document(index: PassageIndex, tmp_path: Pa
     other = PassageIndex(encoder=ENCODER)
     assert len(other.add([tmp_path / name for name in names])) == 3
     assert len(other.documents) == 1  # also where they come together
+
+
+@pytest.mark.parametrize("copy", ["b.txt", "0.txt"])
+@pytest.mark.parametrize("known", [True, False], ids=["a twin", "renamed"])
+def test_a_twin_of_what_is_replaced_is_a_document(
+    copy: str, known: bool, index: PassageIndex, tmp_path: Path
+) -> None:
+    """Whichever of the two is read first."""
+    paths = {name: tmp_path / name for name in sorted(["a.txt", copy])}
+    paths["a.txt"].write_text(text(1), "utf-8")
+    index.add(paths["a.txt"])
+    paths[copy].write_text(text(1), "utf-8")
+    if known:
+        assert [d.source for d in index.add(paths.values())] == ["a.txt", "a.txt"]
+    paths["a.txt"].write_text(text(2), "utf-8")
+    index.add(paths.values())
+    assert held(index) == {"a.txt": text(2), copy: text(1)}
+
+
+def test_a_twin_of_a_file_that_is_gone_is_none_of_its_own(
+    index: PassageIndex, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text(text(1), "utf-8")
+    index.add(tmp_path / "a.txt")
+    (tmp_path / "a.txt").rename(tmp_path / "b.txt")
+    index.add(tmp_path / "b.txt")
+    assert held(index) == {"a.txt": text(1)}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_twin_of_an_address_that_is_replaced_is_a_document(
+    order: int, index: PassageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = {"http://a.example/1": text(1), "http://a.example/2": text(1)}
+    monkeypatch.setattr("index.load._fetch", lambda url: (web[url].encode(), "text", "utf-8"))
+    for _ in range(2):
+        assert len(index.add(list(web), urls=True)) == 2
+        assert held(index) == {"http://a.example/1": text(1)}
+    web["http://a.example/1"] = text(2)
+    index.add(list(web)[::order], urls=True)
+    assert held(index) == {"http://a.example/1": text(2), "http://a.example/2": text(1)}
 
 
 def test_changed_bytes_replace_the_document_of_their_source(
@@ -186,6 +228,28 @@ def test_nothing_is_left_of_what_was_removed(index: PassageIndex) -> None:
         assert b"secret.txt" not in data
         assert vector[:64] not in data
     assert index.search(question(text(2)), 1)[0].passage.document.source == "d2"
+
+
+@pytest.mark.parametrize("encoder", [ENCODER, TinyEncoder("other")], ids=["damaged", "another"])
+def test_a_repair_says_that_a_reader_keeps_what_was_removed(
+    encoder: TinyEncoder, index: PassageIndex
+) -> None:
+    def kept() -> list[str]:
+        files = folder(index).iterdir()
+        return [f.name for f in files if b"Xyzzyplugh" in f.read_bytes()]
+
+    index.add([*some(1, 2), Document("Only here stands Xyzzyplugh.", "secret", "S", "en")])
+    view = index.view
+    index.remove("secret")
+    with closing(sqlite3.connect(folder(index) / FILE)) as db:
+        db.execute("UPDATE sentences SET vectors = zeroblob(length(vectors)) WHERE passage = 2")
+        db.commit()
+    (note,) = repair(folder(index), encoder=encoder).notes
+    assert "a reader holds an earlier state" in note
+    assert kept()
+    del view
+    assert not repair(folder(index), encoder=encoder).notes
+    assert kept() == []
 
 
 def test_metadata_is_kept_and_a_change_of_it_is_one(index: PassageIndex) -> None:
@@ -412,6 +476,50 @@ def test_what_is_no_vector_is_refused(bad: float | str, index: PassageIndex) -> 
     assert held(index) == {"d1": text(1)}
 
 
+class Scaled(TinyEncoder):
+    """Gives vectors of other lengths, and as wider numbers."""
+
+    scale = 1.0
+
+    def passages(self, texts: Sequence[str], *, progress: str = "") -> Any:
+        return super().passages(texts).astype(np.float64) * self.scale
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e20, 1e300])
+def test_vectors_of_any_length_become_unit_vectors_or_are_refused(
+    scale: float, index: PassageIndex
+) -> None:
+    encoder = Scaled()
+    own = PassageIndex(folder(index), encoder=encoder)
+    own.add(some(1))
+    encoder.scale = scale
+    if scale == 1e300:
+        with pytest.raises(ModelError, match=r"no finite number for .* nothing was added"):
+            own.add(some(2))
+    else:
+        own.add(some(2))
+        view = own.view
+        lengths = [np.linalg.norm(view.vector(passage)) for passage in view.passages]
+        assert lengths == pytest.approx([1.0] * len(lengths), abs=0.01)
+    encoder.scale = 1.0
+    assert check(folder(index), encoder=encoder).problems == []
+
+
+@pytest.mark.parametrize("bad", [float("nan"), 0.5])
+def test_vectors_that_were_written_and_are_none_are_embedded_anew(
+    bad: float, index: PassageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.add(some(1))
+    with monkeypatch.context() as before:
+        before.setattr(store, "unit", lambda vectors: vectors * bad)
+        index.add(some(2))
+    (problem,) = check(folder(index), encoder=ENCODER).problems
+    assert "the vectors of 'd2' are none" in problem
+    assert repair(folder(index), encoder=ENCODER).lost == []
+    assert check(folder(index), encoder=ENCODER).problems == []
+    assert held(index) == {"d1": text(1), "d2": text(2)}
+
+
 def test_few_passages_or_none_are_no_trouble(index: PassageIndex) -> None:
     assert index.search("Who praises apples?", 5) == []
     index.add(some(1))
@@ -451,6 +559,42 @@ def test_an_index_of_the_version_before_is_told_and_brought_up_to_date(tmp_path:
     assert check(tmp_path, encoder=ENCODER).problems == []
 
 
+def of_version(index: PassageIndex, version: int, *, sealed: bool) -> Path:
+    """The file of an index, which says that it is of another version."""
+    index.close()
+    with closing(sqlite3.connect(folder(index) / FILE)) as db:
+        rows = dict(db.execute("SELECT key, value FROM manifest")) | {"schema": str(version)}
+        if sealed:
+            del rows["seal"]
+            write_manifest(db, rows)
+        else:
+            db.execute("UPDATE manifest SET value = ? WHERE key = 'schema'", [version])
+        db.execute("ALTER TABLE documents ADD COLUMN more TEXT DEFAULT 'precious'")
+        db.execute("UPDATE documents SET seal = randomblob(8)")
+        db.commit()
+    return folder(index) / FILE
+
+
+def test_an_index_of_a_newer_version_is_refused_and_left_alone(index: PassageIndex) -> None:
+    index.add(some(1, 2))
+    file = of_version(index, SCHEMA + 1, sealed=True)
+    (large := folder(index) / "beleg.large").write_bytes(b"of a newer Beleg")
+    before = file.read_bytes()
+    for use in (PassageIndex, check, repair):
+        with pytest.raises(InputError, match=r"get a newer Beleg$"):
+            use(folder(index), encoder=ENCODER)
+    assert file.read_bytes() == before
+    assert large.exists()
+
+
+def test_a_flipped_bit_does_not_make_a_newer_version(index: PassageIndex) -> None:
+    index.add(some(1, 2))
+    of_version(index, SCHEMA + 4, sealed=False)
+    with pytest.raises(DamageError, match="its manifest is not what was written"):
+        PassageIndex(folder(index), encoder=ENCODER)
+    assert check(folder(index), encoder=ENCODER).lost
+
+
 @pytest.mark.parametrize(
     ("sql", "says", "lost"),
     [
@@ -481,6 +625,42 @@ def test_what_was_not_written_is_never_an_answer(
     again = PassageIndex(folder(index), encoder=ENCODER)
     assert len(again.documents) == 5 - lost
     assert again.search(question(text(4)), 1)[0].passage.document.text == text(4)
+
+
+def test_a_document_that_vanished_is_missed_by_who_lists_and_removes(index: PassageIndex) -> None:
+    index.add(some(*range(5)))
+    index.close()
+    with closing(sqlite3.connect(folder(index) / FILE)) as db:
+        db.execute("DELETE FROM documents WHERE id = 3")
+        db.commit()
+    again = PassageIndex(folder(index), encoder=ENCODER)
+    uses = [
+        lambda: list(again.records),
+        lambda: len(again.documents),
+        lambda: again.documents[0],
+        lambda: again.remove("d0", "d2"),
+    ]
+    for use in uses:
+        with pytest.raises(DamageError, match="it does not hold all that was written"):
+            use()
+    with closing(sqlite3.connect(folder(index) / FILE)) as db:
+        assert db.execute("SELECT count(*) FROM documents").fetchone() == (4,)
+        db.execute("INSERT INTO documents SELECT 3, 'k', 's', path, title, language, pages, raw,"
+                   " metadata, whole, hash, first, passages, digest, seal FROM documents"
+                   " WHERE id = 2")  # fmt: skip
+        db.commit()
+    with pytest.raises(DamageError, match="it does not hold all that was written"):
+        len(again.documents)
+    with pytest.raises(InputError, match="no document 'nobody'"):
+        PassageIndex(encoder=ENCODER).remove("nobody")
+
+
+def test_what_is_not_there_is_no_damage_within_a_change(index: PassageIndex) -> None:
+    index.add(some(1, 2))
+    for own in (index, index.fork()):
+        with pytest.raises(InputError, match="no document 'd3'"):
+            own.remove("d1", "d3")
+        assert sorted(record.source for record in own.records) == ["d1", "d2"]
 
 
 def test_a_repair_does_not_embed_what_is_whole(index: PassageIndex) -> None:
