@@ -21,6 +21,10 @@ ROOT = Path(__file__).parent.parent
 os.environ["BELEG_CONFIG"] = str(ROOT / "no settings")
 """The settings of whoever runs the tests must not change what Beleg says."""
 
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
+"""Workers, and the processes that they start, share the processors."""
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
