@@ -76,8 +76,8 @@ def check(folder: str | Path, model: str | None = None, encoder: Encoder | None 
         pass
     if not found.problems:
         incarnation = database.snapshot().state().incarnation
-        if large.stamp(folder) and not large.Large.read(folder, incarnation):
-            found.notes.append(f"{folder / large.FILE} is not whole: it is made anew when needed")
+        for file in large.torn(folder, incarnation):
+            found.notes.append(f"{file} is not whole: it is made anew when needed")
         _compare(database.snapshot().manifest(), folder, model, encoder, found)
     return found
 

@@ -12,6 +12,8 @@ from index.vectors import FloatMatrix
 SAMPLE = 20_000
 """So many vectors are enough to find how numbers are rounded."""
 BLOCK = 10_000
+CODES = 16
+"""By four bits, of two numbers."""
 REFINED = 5
 """So many times as many are found by four bits, and then compared by eight."""
 
@@ -97,6 +99,18 @@ class CoarseIndex:
         made.own_fields = made.own_refine_index = True
         return cls(made)
 
+    def empty(self) -> CoarseIndex:
+        """One without rows that rounds as this one does."""
+        import faiss
+
+        rough: Any = faiss.downcast_index(self._index.base_index)
+        made = self.train(np.zeros((CODES, self.dimension), np.float16))
+        target: Any = faiss.downcast_index(made._index.base_index)
+        centroids, trained = map(faiss.vector_to_array, (rough.pq.centroids, self._fine.sq.trained))
+        faiss.copy_array_to_vector(centroids, target.pq.centroids)
+        faiss.copy_array_to_vector(trained, made._fine.sq.trained)
+        return made
+
     @classmethod
     def unpack(cls, packed: NDArray[np.uint8]) -> Self:
         """One that reads the bytes where they are; none can be added to it, but to its copy."""
@@ -115,9 +129,10 @@ class CoarseIndex:
         """One of the rows that are ``kept``, to be added to."""
         import faiss
 
-        made = CoarseIndex(faiss.deserialize_index(self.pack()))
-        if not kept.all():
-            made._index.reset()
+        if kept.all():
+            return CoarseIndex(faiss.deserialize_index(self.pack()))
+        made = self.empty()
+        if kept.any():
             for begin in range(0, len(self), BLOCK):
                 block = kept[begin : begin + BLOCK]
                 made.add(self._fine.reconstruct_n(begin, len(block))[block])
@@ -136,19 +151,22 @@ class CoarseIndex:
 
     def search(
         self, query: NDArray[np.float32], k: int, among: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.int64]:
-        """About the ``k`` rows nearest to a query, of those ``among`` which to look."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """About the ``k`` rows nearest to a query, of those ``among`` which to look, best
+        first, and about their cosines."""
         check_query(query, self.dimension)
         share = 1.0 if among is None or not len(among) else float(among.mean())
         query = np.ascontiguousarray(query[None], np.float32)
         if among is None or share > 0.5:
             wanted = min(int(k / share * 1.5) if share < 1 else k, len(self))
-            _, rows = self._index.search(query, wanted)
+            scores, rows = self._index.search(query, wanted)
         else:
             options = _parameters(np.packbits(among, bitorder="little"))
-            _, rows = self._fine.search(query, min(k, len(self)), params=options)
-        found = np.asarray(rows[0][rows[0] >= 0])
-        return (found if among is None else found[among[found]])[:k]
+            scores, rows = self._fine.search(query, min(k, len(self)), params=options)
+        here = rows[0] >= 0
+        if among is not None:
+            here[here] = among[rows[0][here]]
+        return rows[0][here][:k], scores[0][here][:k]
 
 
 def check_query(query: NDArray[np.float32], dimension: int) -> None:

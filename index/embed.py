@@ -94,6 +94,10 @@ class Encoder(Protocol):
         ...
 
 
+FOREIGN = "langchain:"
+"""So begin the names of encoders that a program has of its own (see index.langchain)."""
+
+
 class SentenceTransformerEncoder:
     """A sentence-transformers model, in bfloat16 where the processor computes in it.
 
@@ -127,6 +131,12 @@ class SentenceTransformerEncoder:
 
     @cached_property
     def _model(self) -> Any:
+        if self.name.startswith(FOREIGN):
+            raise ModelError(
+                "the encoder {!r} is of a program with its own embeddings: open the index there, or"
+                " embed it anew with  beleg check --index DIR --repair --model M",
+                self.name,
+            )
         with progress_bar("loading the encoder"):
             return _load(self._folder, self._halfway)
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import Words
+from index.errors import InputError, Words
 from index.records import Record, Snapshot, State, total
 
 Among = tuple[frozenset[str], ...]
@@ -31,6 +31,12 @@ def facts(record: Record) -> dict[str, Any]:
     }
     own.update(json.loads(record.metadata))
     return own
+
+
+def check_filter(where: object) -> None:
+    """Raise InputError where it is no filter."""
+    if not isinstance(where, Mapping | None):
+        raise InputError("a filter is what metadata must say, {{name: value}}, not {!r}", where)
 
 
 def passes(record: Record, where: Mapping[str, Any]) -> bool:

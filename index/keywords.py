@@ -142,10 +142,6 @@ class WordList(Sequence[str]):
         spans = zip(begins, self.ends.tolist(), strict=False)
         return [data[begin:end].decode("utf-8") for begin, end in spans]
 
-    @classmethod
-    def union(cls, one: Self, other: Collection[str]) -> Self:
-        return cls.of(sorted({*one.listed(), *other}))
-
 
 @dataclass(frozen=True, eq=False)
 class TermPostings:
@@ -176,18 +172,22 @@ class TermPostings:
         span = slice(self.first[at], self.first[at + 1]) if at >= 0 else slice(0)
         return self.rows[span], self.counts[span]
 
-    def extended(self, kept: NDArray[np.bool_], more: Sequence[Postings]) -> Self:
+    def extended(
+        self, kept: NDArray[np.bool_], more: Sequence[Postings], under: Container[str] = ()
+    ) -> Self:
         """This run's rows that are ``kept``, and then those of others.
 
-        What a compound among the new words splits into depends on all the words up to there.
+        What a compound among the new words splits into depends on all the words up to there,
+        and on those ``under`` this run.
         """
-        known = WordList.union(self.known, set[str]().union(*(part.known for part in more)))
-        compounds = Compounds(_Union([known]))
+        spelt = {*self.known.listed(), *(word for part in more for word in part.known)}
+        compounds = Compounds(_Union([spelt, under]))
         found = self if kept.all() else self._only(kept)
         for part in more:
             found = found._joined(_Terms(part, compounds), part.size)
         return type(self)(
-            found.size, found.terms, found.first, found.rows, found.counts, found.lengths, known
+            *(found.size, found.terms, found.first, found.rows, found.counts, found.lengths),
+            WordList.of(sorted(spelt)),
         )
 
     def _only(self, kept: NDArray[np.bool_]) -> Self:

@@ -25,10 +25,11 @@ from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from pydantic import Field
 
-from index.embed import Encoder, SentenceTransformerEncoder
+from index.embed import FOREIGN, Encoder, SentenceTransformerEncoder
+from index.errors import InputError
 from index.fuse import WEIGHTS
 from index.language import detect_language
-from index.store import PassageIndex, Query
+from index.store import PassageIndex, Query, View, check_count
 from index.types import Document, Passage
 from index.vectors import Encoding, FloatMatrix, unit
 
@@ -67,6 +68,7 @@ def _as_added(document: Document) -> LangChainDocument:
 class PassageRetriever(BaseRetriever):
     """Returns the ``k`` best passages, with their offsets and score as metadata.
 
+    A ``score`` that a text's own metadata has stays.
     ``where`` confines it to some documents. Both may be given with a question, too.
     """
 
@@ -100,7 +102,7 @@ class PassageRetriever(BaseRetriever):
         )
         documents = [as_document(hit.passage) for hit in hits]
         for document, hit in zip(documents, hits, strict=True):
-            document.metadata["score"] = hit.score
+            document.metadata.setdefault("score", hit.score)
         return documents
 
 
@@ -132,7 +134,7 @@ class EmbeddingsEncoder:
 
     def __init__(self, embeddings: Embeddings, name: str | None = None) -> None:
         self.embeddings = embeddings
-        self.name = name or f"langchain:{type(embeddings).__name__}"
+        self.name = name or f"{FOREIGN}{type(embeddings).__name__}"
         self.prompts: Mapping[str, str] = {}
         self._dimension = 0
 
@@ -203,6 +205,8 @@ class PassageStore(VectorStore):
     ) -> list[str]:
         """Add texts, each under its id; one that is there with that id is replaced.
 
+        So is a file that has it as its source.
+
         Raises:
             ValueError: there are not as many ids or metadata as texts.
             InputError: metadata is not JSON.
@@ -226,16 +230,30 @@ class PassageStore(VectorStore):
         return named
 
     def delete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
-        """Remove those of the ids that are there; None removes all."""
+        """Remove those of the ids that are there; None removes all.
+
+        The id that a search gives for a passage of a file removes nothing: a file goes as a
+        whole, by its source or the ``document`` in the passage's metadata.
+        """
         gone = ids if ids is not None else [r.source for r in self.index.records]
         self.index.remove(*gone, missing_ok=True)
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[LangChainDocument]:
-        """Those of the ids that are there. A text's own metadata may name another source."""
-        snapshot = self.index.view.snapshot
-        found = (record for one in ids for record in snapshot.find(source=one))
-        return [_as_added(snapshot.document(record)) for record in found if record.whole]
+        """Those of the ids that are there, those that a search gives for files too.
+
+        A text's own metadata may name another source.
+        """
+        view = self.index.view
+        snapshot, found = view.snapshot, list[LangChainDocument]()
+        for one in ids:
+            whole = [record for record in snapshot.find(source=one) if record.whole]
+            found += [_as_added(snapshot.document(record)) for record in whole]
+            key = one.rpartition(":")[0]
+            if not whole and any(True for _ in snapshot.find(key=key)):
+                passages = map(as_document, view.only({"document": key}).passages)
+                found += [document for document in passages if document.id == one]
+        return found
 
     def similarity_search(
         self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any
@@ -265,7 +283,8 @@ class PassageStore(VectorStore):
         filter: Filter | None = None,
         **kwargs: Any,
     ) -> list[LangChainDocument]:
-        return self._diverse(self.index.query(query), k, fetch_k, lambda_mult, filter)
+        view = self.index.view
+        return self._diverse(self.index.query(query, view), view, k, fetch_k, lambda_mult, filter)
 
     def max_marginal_relevance_search_by_vector(
         self,
@@ -276,12 +295,19 @@ class PassageStore(VectorStore):
         filter: Filter | None = None,
         **kwargs: Any,
     ) -> list[LangChainDocument]:
-        return self._diverse(_query(embedding), k, fetch_k, lambda_mult, filter)
+        view = self.index.view
+        return self._diverse(_query(embedding), view, k, fetch_k, lambda_mult, filter)
 
     def _diverse(
-        self, query: Query, k: int, fetch_k: int, lambda_mult: float, where: Filter | None
+        self,
+        query: Query,
+        view: View,
+        k: int,
+        fetch_k: int,
+        lambda_mult: float,
+        where: Filter | None,
     ) -> list[LangChainDocument]:
-        view = self.index.view
+        check_count(k)
         hits = self.index.search(query, fetch_k, view=view, where=where)
         if not hits:
             return []
@@ -296,8 +322,14 @@ class PassageStore(VectorStore):
 
 def _query(vector: Sequence[float]) -> Query:
     """A question of which only the vector is known."""
-    found = np.asarray(vector, np.float32)
-    if np.isfinite(found).all():  # what is not is refused when it is searched for
-        found = unit(found)
+    try:
+        given = np.asarray(vector, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError("a question's vector is finite numbers, not {!r}", vector) from error
+    most = np.abs(given).max(initial=0)
+    if given.ndim != 1 or (len(given) and not most):
+        raise InputError("a question's vector is finite numbers, and not all of them 0")
+    with np.errstate(invalid="ignore"):  # what is not finite is refused when it is searched for
+        found = unit(given / (most or 1)).astype(np.float32)
     nothing = np.zeros((0, len(found)), np.float32)
     return Query("", "en", "en", Encoding(found, nothing, np.zeros((0, 2), np.int64)), ())

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -29,6 +29,8 @@ from index.records import Snapshot, State
 from index.vectors import FloatMatrix
 
 FILE = "beleg.large"
+MORE = f"{FILE}.more"
+"""What was added since that was written, in a file of its own: it is written in less time."""
 MAGIC = b"beleg large 1\n"
 """To be counted up with every change in the format, or in what words and terms are."""
 CHUNK = 100_000
@@ -58,6 +60,10 @@ class Large:
     planned: int
     """So many vectors it was made for."""
     postings: TermPostings
+    base: State | None = None
+    """Of one that goes on from another: what that is of."""
+    under: WordList = field(default_factory=lambda: WordList.of([]))
+    """The words that are known there."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -75,16 +81,16 @@ class Large:
         k: int,
         mask: Mask,
         snapshot: Snapshot,
-    ) -> NDArray[np.int64]:
-        """About the ``k`` rows of a mask nearest to a vector."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """About the ``k`` rows of a mask nearest to a vector, and about their cosines."""
         left = int(mask.sum())
         if left > FEW:
             return self.dense.search(vector, k, None if left == len(self) else mask)
-        rows = np.flatnonzero(mask)
-        if left > k:
+        rows, own = np.flatnonzero(mask), np.zeros(0, np.float32)
+        if left:
             own, _ = self.cosines(rows, vector, snapshot)
-            rows = rows[np.argsort(-own, kind="stable")[:k]]
-        return rows
+        best = np.argsort(-own, kind="stable")[:k]
+        return rows[best], own[best]
 
     def cosines(
         self, rows: NDArray[np.int64], vector: NDArray[np.float32], snapshot: Snapshot
@@ -135,6 +141,21 @@ class Large:
             postings=TermPostings.none(),
         )
 
+    def begun(self) -> Large:
+        """An empty one that goes on from this one."""
+        return Large(
+            state=self.state,
+            ids=np.zeros(0, np.int64),
+            documents=np.zeros(0, np.int64),
+            tongues=np.zeros(0, np.uint8),
+            names=(),
+            dense=self.dense.empty(),
+            planned=self.planned,
+            postings=TermPostings.none(),
+            base=self.state,
+            under=self.postings.known,
+        )
+
     def extended(self, kept: Mask, snapshot: Snapshot) -> tuple[Self, list[bytes]]:
         """With the passages that were added since, and without those that are not ``kept``.
 
@@ -144,6 +165,7 @@ class Large:
         dense = self.dense.copy(kept)
         ids, documents, tongues = [self.ids[kept]], [self.documents[kept]], [self.tongues[kept]]
         names, postings, mask = list(self.names), self.postings, kept
+        under = frozenset(self.under.listed())
         contents = snapshot.contents(self.state)
         with progress_bar("indexing", state.passages - int(kept.sum()), unit="passage") as bar:
             while True:
@@ -155,14 +177,20 @@ class Large:
                 documents.append(np.asarray(chunk.documents, np.int64))
                 tongues.append(np.asarray(chunk.tongues, np.uint8))
                 dense.add(np.stack(chunk.vectors))
-                postings = postings.extended(mask, [run])
+                postings = postings.extended(mask, [run], under)
                 mask = np.ones(postings.size, np.bool_)
                 bar.update(len(chunk.ids))
         if not mask.all():
             postings = postings.extended(mask, [])
-        grown = type(self)(
-            *(state, np.concatenate(ids), np.concatenate(documents), np.concatenate(tongues)),
-            *(tuple(names), dense, self.planned, postings),
+        grown = replace(
+            self,
+            state=state,
+            ids=np.concatenate(ids),
+            documents=np.concatenate(documents),
+            tongues=np.concatenate(tongues),
+            names=tuple(names),
+            dense=dense,
+            postings=postings,
         )
         return grown, seals
 
@@ -170,7 +198,8 @@ class Large:
 
     def write(self, folder: Path) -> None:
         """Put it in the folder, in one step; where it cannot be written nothing is lost."""
-        new = folder / f"{FILE}.{os.getpid()}.new"
+        name = FILE if self.base is None else MORE
+        new = folder / f"{name}.{os.getpid()}.new"
         arrays: dict[str, NDArray[Any]] = {
             "ids": self.ids,
             "documents": self.documents,
@@ -185,7 +214,10 @@ class Large:
             "known_ends": self.postings.known.ends,
             "dense": self.dense.pack(),
         }
+        if self.base is not None:
+            arrays |= {"under": self.under.letters, "under_ends": self.under.ends}
         header = {
+            "base": self.base,
             "state": self.state,
             "names": self.names,
             "planned": self.planned,
@@ -202,17 +234,17 @@ class Large:
                 file.write(digest.digest())
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(new, folder / FILE)
+            os.replace(new, folder / name)
         except OSError:
             with suppress(OSError):
                 new.unlink(missing_ok=True)
 
     @classmethod
-    def read(cls, folder: Path, incarnation: str, after: int = -1) -> Self | None:
+    def read(cls, folder: Path, incarnation: str, after: int = -1, name: str = FILE) -> Self | None:
         """The one in a folder, if it is whole, and of a later generation than ``after``."""
-        with suppress(OSError, ValueError, KeyError, TypeError), (folder / FILE).open("rb") as file:
+        with suppress(OSError, ValueError, KeyError, TypeError), (folder / name).open("rb") as file:
             line, header = _header(file)
-            state = State(*header["state"])
+            state, base = State(*header["state"]), header.get("base")
             if state.incarnation != incarnation or state.generation <= after:
                 return None
             digest = xxh3_128(MAGIC + line)
@@ -236,6 +268,8 @@ class Large:
                     arrays["lengths"],
                     WordList(arrays["known"], arrays["known_ends"]),
                 ),
+                base=State(*base) if base else None,
+                under=WordList(arrays["under"], arrays["under_ends"]) if base else WordList.of([]),
             )
         return None
 
@@ -260,12 +294,23 @@ def _read(file: IO[bytes], kind: str, count: int, digest: Any) -> NDArray[Any]:
     return array
 
 
-def stamp(folder: Path) -> tuple[int, ...] | None:
-    """What tells the file that is there from any before it."""
-    with suppress(OSError):
-        found = os.stat(folder / FILE)
-        return found.st_ino, found.st_size, found.st_mtime_ns
-    return None
+def stamp(folder: Path) -> tuple[int, ...]:
+    """What tells the files that are there from any before them."""
+    found: tuple[int, ...] = ()
+    for name in (FILE, MORE):
+        with suppress(OSError):
+            of = os.stat(folder / name)
+            found += (of.st_ino, of.st_size, of.st_mtime_ns)
+    return found
+
+
+def torn(folder: Path, incarnation: str) -> list[Path]:
+    """Those of the files that are there and not whole."""
+    return [
+        folder / name
+        for name in (FILE, MORE)
+        if (folder / name).exists() and Large.read(folder, incarnation, name=name) is None
+    ]
 
 
 def state(folder: Path) -> State | None:
@@ -277,7 +322,7 @@ def state(folder: Path) -> State | None:
 
 def remove(folder: Path) -> None:
     """Let nothing be left of the file, nor of one in the making."""
-    for file in [folder / FILE, *folder.glob(f"{FILE}.*.new")]:
+    for file in [folder / FILE, folder / MORE, *folder.glob(f"{FILE}.*.new")]:
         with suppress(OSError):
             file.unlink(missing_ok=True)
 

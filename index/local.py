@@ -17,10 +17,10 @@ from index.errors import InputError
 from index.lock import exclusive
 from index.place import Meet
 from index.place import View as AnyView
-from index.records import Snapshot, Writer
+from index.records import Snapshot, State, Writer
 from index.served import ServedView
 from index.types import Document
-from index.view import LARGE, REST, Library, Searchable, View
+from index.view import LARGE, REST, SHARE, Library, Searchable, View, caught_up
 
 COPIED = 100_000
 """So many passages of a server's index are copied into memory, to be added to for a while."""
@@ -34,8 +34,8 @@ class Local:
         self._library = Library()
         self._lock = threading.RLock()
         self._searchable: Searchable | None = None
-        self._beside: tuple[int, ...] | None = None
-        """The file of the large segment that was read or written last."""
+        self._beside: tuple[int, ...] = ()
+        """The files of large segments that were read or written last."""
         self._opened: Database | None = None if path else Database(None)
 
     @property
@@ -82,40 +82,72 @@ class Local:
         return View(snapshot, Searchable(snapshot.state()), self._library).documents
 
     def view(self, meet: Meet) -> View:
-        return self._view(meet, 4 * REST)  # who writes is to have put more into the large segment
+        return self._view(meet, 4 * REST)  # who writes is to have put more into large segments
 
     def gather(self, meet: Meet) -> None:
-        """Put what was added into the large segment, for those who open the index."""
+        """Put what was added into a large segment, for those who open the index.
+
+        It is the one that goes on from the first, until that has become a share of the index.
+        """
         if self.path is None:
             return
-        state = self._database.snapshot().state()
-        there = large.state(self.path)
-        if there is None or there.incarnation != state.incarnation:
-            due = state.passages > LARGE
-        else:
-            due = state.last_passage > there.last_passage + REST
-        if due:
-            self._view(meet, REST)
+        snapshot = self._database.snapshot()
+        state, base = snapshot.state(), large.state(self.path)
+        if base is None or base.incarnation != state.incarnation:
+            if state.passages > LARGE:
+                self._view(meet, REST)
+        elif (left := state.last_passage - base.last_passage) > REST and (
+            left > base.passages // SHARE or not self._catch_up(snapshot, base)
+        ):
+            self._view(meet, REST, whole=True)
 
-    def _view(self, meet: Meet, rest: int) -> View:
+    def _catch_up(self, snapshot: Snapshot, base: State) -> bool:
+        """Put what was added into the segment that goes on from ``base``, if that is sound."""
+        assert self.path is not None
+        more = large.Large.read(self.path, base.incarnation, name=large.MORE)
+        if more is None or more.base != base:  # a killed one left it, or an older version
+            first = large.Large.read(self.path, base.incarnation)
+            if first is None or first.state != base:
+                return False
+            more = first.begun()
+        if snapshot.state().last_passage > more.state.last_passage + REST:
+            more = caught_up(more, snapshot)
+            if more is None:
+                return False
+            more.write(self.path)
+        return True
+
+    def _view(self, meet: Meet, rest: int, whole: bool = False) -> View:
+        """``whole`` leaves no passages out of the first large segment."""
         with self._lock:
             before = self._newest(self._searchable)
+            if whole and before and before.large:
+                before, rest = Searchable.of_large(before.large), -1
             snapshot = self._database.snapshot()  # later than what is beside it
             self._searchable = Searchable.of(snapshot, meet(snapshot), before, rest)
             made = self._searchable.large
             if self.path is not None and made not in (None, before and before.large):
                 made.write(self.path)
+                made.begun().write(self.path)
                 self._beside = large.stamp(self.path)
             return View(snapshot, self._searchable, self._library)
 
     def _newest(self, held: Searchable | None) -> Searchable | None:
-        """What was made searchable before: here, or if it is more, in the file beside the index."""
+        """What was made searchable before: here, or if it is more, in files beside the index."""
         if self.path is None or (stamp := large.stamp(self.path)) == self._beside:
             return held
         self._beside = stamp
-        state = self._database.snapshot().state()
-        after = held.large.state.generation if held and held.large else -1
-        found = large.Large.read(self.path, state.incarnation, after)
+        incarnation = self._database.snapshot().state().incarnation
+        mine = held.large if held else None
+        found = large.Large.read(self.path, incarnation, mine.state.generation if mine else -1)
+        first = mine if found is None else found
+        if first is None:
+            return held
+        known = held.more if held and held.more and not found else first
+        more = large.Large.read(self.path, incarnation, known.state.generation, large.MORE)
+        if more is not None and more.base == first.state:
+            gone = self._database.snapshot().removed(first.state)  # later than what is beside it
+            return Searchable.of_large(first, more, gone)
         return Searchable.of_large(found) if found else held
 
     @classmethod

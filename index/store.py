@@ -24,6 +24,7 @@ from index import manifest
 from index.database import FILE
 from index.embed import BUNDLED_NAME, Encoder, SentenceTransformerEncoder
 from index.errors import InputError, ModelError
+from index.filters import check_filter
 from index.fuse import fuse, ranks
 from index.language import detect_language
 from index.load import has_changed, load_all
@@ -359,6 +360,8 @@ class PassageIndex:
         best sentence, and its share of the question's BM25 (see fuse.WEIGHTS). For
         ``where`` see index.filters.
         """
+        check_count(k)
+        check_filter(where)
         view = view or self.view
         query = question if isinstance(question, Query) else self.query(question, view)
         if where:
@@ -511,6 +514,12 @@ def missing(place: Place) -> InputError:
     place.check_empty()
     path = place.path
     return InputError("no index in {}: make one with  beleg add PATH --index {}", path, path)
+
+
+def check_count(k: object) -> None:
+    """Raise InputError where it is no number of passages."""
+    if not isinstance(k, int | np.integer):
+        raise InputError("how many passages is a whole number, not {!r}", k)
 
 
 def check_question(question: str) -> str:

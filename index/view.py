@@ -37,8 +37,11 @@ SMALL = 2_000
 """A segment of so few passages is made anew when one of them goes."""
 LARGE = 20_000
 """From so many passages on there is a large segment: exact search is no more quick."""
-REST = 3_000
-"""So many passages may stay out of the large segment, and are read when an index is opened."""
+REST = 1_000
+"""So many passages may stay out of the large segments, and are read when an index is opened."""
+SHARE = 16
+"""Of so many passages of the large segment one may be in the one that goes on from it, before
+both are made one: which takes time in proportion to the index, and memory too."""
 FILTERS = 8
 """Of a state, what so many filters let through is kept."""
 RECENT = 50_000_000
@@ -189,7 +192,7 @@ class Searchable:
 
     state: State
     segments: tuple[Segment | Large, ...] = ()
-    """Only the first may be a large one."""
+    """The first may be a large one, and so may the next, which then goes on from it."""
     alive: tuple[Mask, ...] = ()
     """Which rows of each segment are there still."""
     keywords: KeywordIndex = field(default_factory=lambda: KeywordIndex([]))
@@ -199,9 +202,16 @@ class Searchable:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @classmethod
-    def of_large(cls, large: Large) -> Searchable:
-        whole = np.ones(len(large), np.bool_)
-        return cls(large.state, (large,), (whole,), KeywordIndex([large.postings]))
+    def of_large(
+        cls, large: Large, more: Large | None = None, gone: Sequence[tuple[int, ...]] = ()
+    ) -> Searchable:
+        """What is in a large segment, and in one that goes on from it, without what is gone."""
+        segments = (large,) if more is None else (large, more)
+        alive = [np.ones(len(segment), np.bool_) for segment in segments]
+        for _, number, first, passages, _ in gone:
+            _mark(segments, alive, number, first, passages)
+        postings = [segment.postings for segment in segments]
+        return cls(segments[-1].state, segments, tuple(alive), KeywordIndex(postings, alive))
 
     @classmethod
     def of(
@@ -213,7 +223,7 @@ class Searchable:
     ) -> Searchable:
         """The state of a snapshot, from an earlier one where that helps.
 
-        ``rest`` is the most passages beside a large segment.
+        ``rest`` is the most passages beside large segments.
 
         Raises:
             DamageError: the file does not hold what was written.
@@ -234,7 +244,10 @@ class Searchable:
             documents, digest = documents - 1, digest - sealed
             _mark(segments, alive, number, first, passages)
         large = earlier.large if earlier else None
-        many = state.passages - (int(alive[0].sum()) if large else 0)
+        pairs = zip(segments, alive, strict=True)
+        many = state.passages - sum(
+            int(mask.sum()) for segment, mask in pairs if large and isinstance(segment, Large)
+        )
         if many > (rest if large else LARGE):
             if before is not None and large is not None and before != large.state:
                 return cls.of(snapshot, dimension, cls.of_large(large), rest)
@@ -264,7 +277,13 @@ class Searchable:
     @property
     def large(self) -> Large | None:
         first = self.segments[0] if self.segments else None
-        return first if isinstance(first, Large) else None
+        return first if isinstance(first, Large) and first.base is None else None
+
+    @property
+    def more(self) -> Large | None:
+        """The one that goes on from the large segment."""
+        found = (s for s in self.segments[1:2] if isinstance(s, Large))
+        return next(found, None)
 
     def filtered(
         self, among: Among, labels: Callable[[], Labels]
@@ -326,15 +345,16 @@ class Searchable:
     def nearest(self, vector: NDArray[np.float32], k: int, snapshot: Snapshot) -> NDArray[np.int64]:
         """Rows whose passages, or whose sentences, are among the nearest to a vector.
 
-        ``k`` by the passage's own vector, and those of the ``2 * k`` best sentences; of a large
-        segment about the ``2 * k`` nearest passages.
+        ``k`` by the passage's own vector, and those of the ``2 * k`` best sentences; of large
+        segments about the ``2 * k`` nearest passages.
         """
         own: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         inner: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
-        far = [np.zeros(0, np.int64)]
+        far: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         for segment, mask, start in zip(self.segments, self.alive, self.start, strict=False):
             if isinstance(segment, Large):
-                far.append(segment.nearest(vector, 2 * k, mask, snapshot) + start)
+                rows, scores = segment.nearest(vector, 2 * k, mask, snapshot)
+                far.append((rows + start, scores))
                 continue
             whole = bool(mask.all())
             rows, scores = segment.dense.search(vector, k, None if whole else mask)
@@ -343,7 +363,7 @@ class Searchable:
             rows, scores = segment.sentences.search(vector, 2 * k, among)
             rows = np.searchsorted(segment.first_sentence, rows, side="right") - 1
             inner.append((rows + start, scores))
-        return np.unique(np.concatenate([*far, _best(own, k), _best(inner, 2 * k)]))
+        return np.unique(np.concatenate([_best(far, 2 * k), _best(own, k), _best(inner, 2 * k)]))
 
     def cosines(
         self, rows: NDArray[np.int64], vector: NDArray[np.float32], snapshot: Snapshot
@@ -373,6 +393,23 @@ def _mark(
         if begin < end and (segment.documents[begin:end] == document).all():
             alive[i] = alive[i].copy()
             alive[i][begin:end] = False
+
+
+def caught_up(more: Large, snapshot: Snapshot) -> Large | None:
+    """A segment that goes on from the large one, with all that was added and without what is
+    gone; None where that does not add up."""
+    state, before = snapshot.state(), more.state
+    gone, alive = snapshot.removed(before), [np.ones(len(more), np.bool_)]
+    for _, number, first, passages, _ in gone:
+        _mark([more], alive, number, first, passages)
+    grown, seals = more.extended(alive[0], snapshot)
+    found = before._replace(
+        generation=state.generation,
+        documents=before.documents - len(gone) + len(seals),
+        passages=before.passages - sum(n for *_, n, _ in gone) + len(grown) - int(alive[0].sum()),
+        digest=total(seals, before.digest - sum(sealed for *_, sealed in gone)),
+    )
+    return grown if (*found[:5],) == state[:5] else None
 
 
 def _tidy(segments: list[Segment | Large], alive: list[Mask]) -> None:

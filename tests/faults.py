@@ -367,6 +367,7 @@ def stale(folder: Path) -> list[Any]:
     known = {
         FILE,
         large.FILE,
+        large.MORE,
         "beleg.lock",
         "beleg.next",
         "beleg.count",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document as LangChainDocument
 from langchain_tests.integration_tests import (
@@ -14,7 +15,7 @@ from langchain_tests.integration_tests import (
 )
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 
-from index.errors import InputError, MismatchError
+from index.errors import InputError, MismatchError, ModelError
 from index.langchain import (
     EmbeddingsEncoder,
     EncoderEmbeddings,
@@ -231,3 +232,78 @@ def test_what_is_no_vector_of_the_index_finds_nothing(
     store.add_texts(texts)
     with pytest.raises(InputError, match="32 finite numbers"):
         store.similarity_search_by_vector(vector)
+
+
+@pytest.mark.parametrize("vector", [[0.0] * 32, [], None, "x", [[1.0] * 32], ["a"] * 32])
+def test_a_vector_that_points_nowhere_is_refused(store: PassageStore, vector: Any) -> None:
+    for ask in (
+        store.similarity_search_by_vector,
+        store.max_marginal_relevance_search_by_vector,
+    ):
+        with pytest.raises(InputError, match=r"vector is .*finite numbers"):
+            ask(vector)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e20, 1e300])
+def test_a_vector_of_any_length_says_where_to(store: PassageStore, size: float) -> None:
+    vector = np.asarray(store.embeddings.embed_query("Das Rad ist rund."))
+    (found,) = store.similarity_search_by_vector((size * vector).tolist(), k=1)
+    (diverse,) = store.max_marginal_relevance_search_by_vector((size * vector).tolist(), k=1)
+    assert found.id == diverse.id == "d"
+
+
+def test_diverse_passages_are_of_one_state(
+    store: PassageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, plain = [], type(store.index).view.fget  # type: ignore[attr-defined]
+    counted = property(lambda index: seen.append(plain(index)) or seen[-1])  # type: ignore[func-returns-value]
+    monkeypatch.setattr(PassageIndex, "view", counted)
+    assert store.max_marginal_relevance_search("Wie ist der Apfel?", k=2)
+    assert len(seen) == 1
+
+
+def test_a_score_of_ones_own_stays() -> None:
+    store = PassageStore(PassageIndex(encoder=TinyEncoder()))
+    store.add_texts(["Apples.", "Pears."], [{"score": "A+"}, {}], ids=["a", "p"])
+    found = {d.id: d.metadata["score"] for d in store.index.as_retriever().invoke("Apples?")}
+    assert found["a"] == "A+"
+    assert isinstance(found["p"], float)
+
+
+def test_a_passage_of_a_file_is_had_by_its_id() -> None:
+    index = PassageIndex(encoder=TinyEncoder())
+    index.add([EXAMPLE])
+    store = PassageStore(index)
+    store.add_texts(["Nicht von dort."], ids=["x:1-2"])
+    found = store.similarity_search("Warum hat Russland seinen Botschafter zurückgerufen?", k=3)
+    ids = [document.id or "" for document in found]
+    assert store.get_by_ids(ids) == found
+    assert [d.page_content for d in store.get_by_ids(["x:1-2"])] == ["Nicht von dort."]
+    key = found[0].metadata["document"]
+    assert store.get_by_ids([f"{key}:0-1", f"{key}:", f"{ids[0]}0", "no:1-2"]) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"filter": lambda document: True}, "a filter is"),
+        ({"filter": "kind"}, "a filter is"),
+        ({"filter": ["kind"]}, "a filter is"),
+        ({"k": 2.5}, "whole number"),
+        ({"k": "2"}, "whole number"),
+    ],
+)
+def test_what_is_no_filter_and_no_number_is_one_line(
+    store: PassageStore, asked: dict[str, Any], says: str
+) -> None:
+    for ask in (store.similarity_search, store.max_marginal_relevance_search):
+        with pytest.raises(InputError, match=says) as caught:
+            ask("Wie ist der Apfel?", **asked)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_index_of_a_programs_own_embeddings_says_so(tmp_path: Path) -> None:
+    fake = VectorStoreIntegrationTests.get_embeddings()
+    PassageStore.from_texts(["a text"], fake, path=tmp_path).index.close()
+    with pytest.raises(ModelError, match=r"its own embeddings.*--repair --model"):
+        PassageIndex.open(tmp_path).search("a text")

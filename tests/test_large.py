@@ -32,6 +32,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (local, view):
         monkeypatch.setattr(module, "LARGE", 30)
         monkeypatch.setattr(module, "REST", 6)
+        monkeypatch.setattr(module, "SHARE", 2)
     monkeypatch.setattr(large, "CHUNK", 25)
     monkeypatch.setattr(large, "FEW", 10)
 
@@ -171,14 +172,81 @@ def test_where_it_cannot_be_written_nothing_is_lost(
     file(index).unlink()
     monkeypatch.setattr(os, "fsync", full)
     answers(opened(index), {f"d{n}": text(n) for n in range(60)})
-    assert not list(file(index).parent.glob(f"{large.FILE}*"))
+    assert not file(index).exists()
+    assert not list(file(index).parent.glob(f"{large.FILE}*.new"))
+
+
+def test_adding_takes_what_is_added(index: PassageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is large is neither read nor written for it, until a share has been added."""
+    there, reader = file(index).read_bytes(), opened(index)
+    answers(reader, held(index))
+    with monkeypatch.context() as patch:
+        plain = large.Large.read
+
+        def read(*given: object, name: str = large.FILE) -> large.Large | None:
+            assert name == large.MORE
+            return plain(*given, name=name)  # type: ignore[arg-type]
+
+        patch.setattr(large.Large, "read", read)
+        for n in range(100, 124):
+            index.add(some(n))
+        index.remove("d3", "d105")
+        index.add(some(4, 106, version=1))
+        for n in range(124, 128):
+            index.add(some(n))
+    assert file(index).read_bytes() == there
+    again = opened(index)
+    for one in (index, reader, again):
+        answers(one, held(index))
+    more = again.view.searchable.more
+    assert more is not None
+    assert len(more) > 20
+    index.add(some(128, 129))
+    assert file(index).read_bytes() != there
+    answers(reader, held(index))
+    assert opened(index).view.searchable.more is None
+    reader.close()
+
+
+def test_damage_to_the_second_file_is_never_an_answer(index: PassageIndex) -> None:
+    index.add(some(*range(100, 110)))
+    more, chance = file(index).with_name(large.MORE), random.Random(0)
+    whole, there = more.read_bytes(), held(index)
+    assert check(more.parent, encoder=ENCODER).notes == []
+    for kind in ["bit"] * 5 + ["cut", "gone", "base"]:
+        data, at = bytearray(whole), chance.randrange(len(whole))
+        if kind == "bit":
+            data[at] ^= 1 << chance.randrange(8)
+        elif kind == "cut":
+            del data[at:]
+        elif kind == "base":
+            data = bytearray(file(index).read_bytes())
+        more.write_bytes(data)
+        if kind == "gone":
+            more.unlink()
+        elif kind != "base":
+            assert "beleg.large.more is not whole" in check(more.parent, encoder=ENCODER).notes[0]
+        answers(opened(index), there)
+    index.add(some(*range(110, 117)))
+    answers(opened(index), held(index))
+    assert check(more.parent, encoder=ENCODER).notes == []
+
+
+def test_a_compound_is_split_by_words_of_before(index: PassageIndex) -> None:
+    """In the segment that goes on, too."""
+    before = [Document("Der Aufmarsch der Truppen begann.", "w", "W", "de"), *some(*range(70, 110))]
+    index.add(before)
+    index.add([Document("Ein Truppenaufmarsch am Morgen.", "s", "S", "de"), *some(*range(60, 70))])
+    more = opened(index).view.searchable.more
+    assert more is not None
+    assert more.postings.terms.find(stem("aufmarsch", "de")) >= 0
 
 
 def test_what_was_removed_is_not_in_the_file_after_a_repair(index: PassageIndex) -> None:
     index.add([Document("Zauberwort Xyzzyplugh steht nur hier.", "s", "S", "de"), *some(70, 71)])
     assert index.search("Xyzzyplugh", 1)[0].passage.document.source == "s"
     index.add(some(*range(72, 80)))
-    assert b"xyzzyplugh" in file(index).read_bytes()
+    assert b"xyzzyplugh" in file(index).with_name(large.MORE).read_bytes()
     index.remove("s")
     repair(file(index).parent, encoder=ENCODER)
     for path in file(index).parent.iterdir():
@@ -216,14 +284,14 @@ def test_the_coarse_index_finds_most_of_the_nearest() -> None:
         shares = []
         for query in queries:
             best = rows[np.argsort(-(vectors[rows + 50] @ query))[:10]]
-            shares.append(np.isin(best, found.search(query, 30, among)).mean())
+            shares.append(np.isin(best, found.search(query, 30, among)[0]).mean())
         return float(np.mean(shares))
 
     assert recall(np.arange(4950), None) > 0.95
     for share in (0.9, 0.7, 0.1):
         among = chance.random(4950) < share
         assert recall(np.flatnonzero(among), among) > 0.95
-        assert among[found.search(queries[0], 20, among)].all()
+        assert among[found.search(queries[0], 20, among)[0]].all()
     with pytest.raises(ValueError, match="finite vector of 32"):
         found.search(np.full(32, np.nan, np.float32), 5)
 

@@ -159,6 +159,18 @@ GERMAN = {
     "a question's vector is {} finite numbers, not {}": (
         "der Vektor einer Frage besteht aus {} endlichen Zahlen, nicht aus: {}"
     ),
+    "a question's vector is finite numbers, not {!r}": (
+        "der Vektor einer Frage besteht aus endlichen Zahlen, nicht aus: {}"
+    ),
+    "a question's vector is finite numbers, and not all of them 0": (
+        "der Vektor einer Frage besteht aus endlichen Zahlen, und nicht alle sind 0"
+    ),
+    "how many passages is a whole number, not {!r}": (
+        "wie viele Passagen, ist eine ganze Zahl, nicht: {}"
+    ),
+    "a filter is what metadata must say, {{name: value}}, not {!r}": (
+        "ein Filter ist, was die Metadaten sagen müssen, {{Name: Wert}}, nicht: {}"
+    ),
     # Files of test questions: places in them
     "{}, line {}": "{}, Zeile {}",
     "{}, an article": "{}, ein Artikel",
