@@ -338,8 +338,25 @@ def test_the_page_of_documents_names_the_button_that_it_has() -> None:
         assert phrase("drop here too", language) in _Elements(said).text
 
 
+def test_copied_sentences_keep_the_space_between_them() -> None:
+    document = Document("Ziehen lassen: 8:30 Minuten. Für alle gilt das.", "n.txt", "N", "de")
+    first, second = "Ziehen lassen: 8:30 Minuten.", "Für alle gilt das."
+    cited = _cite(document, 1, first), _cite(document, 2, second)
+    turn = Turn("Wie lange?", answer=_answer(f"{first} [1] {second} [2]", *cited, language="de"))
+    assert f"\n\n{first} [1] {second} [2]\n\n" in render.markdown(turn)
+
+
+@pytest.mark.parametrize("begins", ["1. list", "2) list", "- list", "+ list", "= x"])
+def test_a_copied_answer_begins_as_it_does(begins: str) -> None:
+    from markdown_it import MarkdownIt
+
+    html = MarkdownIt().render(render.markdown(Turn("?", answer=_answer(begins))))
+    assert f"<p>{begins}</p>" in html
+
+
 @pytest.mark.parametrize(
-    "hostile", [*HOSTILE, "1. list", "- [ ] task", "# h", "a\n\n    code", "~~~"]
+    "hostile",
+    [*HOSTILE, "1. list", "- [ ] task", "# h", "a\n\n    code", "~~~", "mailto:a@b.c :smile:"],
 )
 def test_copied_markdown_shows_just_the_text(hostile: str) -> None:
     from markdown_it import MarkdownIt
@@ -351,7 +368,7 @@ def test_copied_markdown_shows_just_the_text(hostile: str) -> None:
     html = MarkdownIt("gfm-like", {"linkify": False}).render(text)
     tags = {tag for tag, _ in _Elements(html).tags}
     assert tags <= {"p", "strong"}
-    assert "http://" not in text
+    assert re.search(r"(?<!\\):(?://|smile)|mailto:", text) is None
     plain = " ".join(render.plain(quote).split())
     assert plain in " ".join(_Elements(html).text.split())
 
@@ -411,7 +428,7 @@ def test_what_says_otherwise_is_one_click_away_too() -> None:
     (steps,) = [a for _, a in pane.tags if a.get("class") == "steps"]
     assert steps["data-names"] == "Other source [≠1]"
     copied = render.markdown(turn)
-    told = "[≠1] Sources disagree on \\[1\\]. b.txt, characters 4–31 says\\: “It took \\<b\\>twelve"
+    told = "[≠1] Sources disagree on \\[1\\]. b.txt, characters 4–31 says: “It took \\<b\\>twelve"
     assert told in copied
     assert copied.count("It took") == 3
 

@@ -45,8 +45,11 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _MARKER = r"\[(\d+)\]"
 
-# What Markdown would read, at the beginning of a line too; a colon makes addresses links.
-_MARKUP = re.compile(r"[\\`*_\[\]<>#|~!&$:]|^(?:[-+=]|\d+(?=[.)]))")
+# What Markdown would read; some colons make links of addresses, or pictures of names.
+_MARKUP = re.compile(
+    r"[\\`*_\[\]<>#|~!&$]|:(?=//|[a-z_+-][\w+-]*:)|(?<=mailto):|(?<=xmpp):", re.IGNORECASE
+)
+_BEGINNING = re.compile(r"^(\d*)([-+=.)])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,8 +353,9 @@ def markdown(turn: Turn, nearest: int = NEAREST) -> str:
     if answer is None:
         return ""
     text = "".join(
-        _unmarked(piece) if marker is None else f"[{marker}]" for piece, marker in _pieces(answer)
+        _escaped(piece) if marker is None else f"[{marker}]" for piece, marker in _pieces(answer)
     )
+    text = _BEGINNING.sub(r"\1\\\2", text.strip())
     lines = [f"**{_unmarked(turn.question)}**", text]
     left, right = _QUOTES.get(answer.language, _QUOTES["en"])
     for mark in marks(replace(answer, disagreements=()), nearest):
@@ -372,8 +376,13 @@ def markdown(turn: Turn, nearest: int = NEAREST) -> str:
 
 
 def _unmarked(text: str) -> str:
-    """Text as one line of Markdown that shows just this text."""
-    return _MARKUP.sub(r"\\\g<0>", " ".join(plain(text).split()))
+    """Text as a part of a line of Markdown that shows just this text."""
+    return _escaped(text).strip()
+
+
+def _escaped(text: str) -> str:
+    """The same of a piece of text, with the spaces at its edges."""
+    return _MARKUP.sub(r"\\\g<0>", re.sub(r"\s+", " ", plain(text)))
 
 
 def _empty(examples: Sequence[str], language: str, fixed: bool) -> str:
