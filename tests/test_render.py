@@ -19,6 +19,7 @@ from rag.answer import Answer, Citation
 from rag.check import KINDS, SUPPORT, Claim, Flag
 from rag.disagree import Disagreement
 from rag.features import FEATURES
+from rag.llm import LanguageModel
 from rag.report import STAGES
 from ui import render, source
 from ui.phrases import known, phrase, preferred
@@ -560,3 +561,15 @@ def test_an_answer_that_is_likely_wrong_comes_with_a_word_of_doubt(
     assert [("Doubtful" in found) for found in shown] == [doubted, doubted]
     by_keywords = replace(answer, by_keywords=True)  # no chance: a share of words
     assert "Doubtful" not in render.terminal(by_keywords)
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_of_answers_that_a_model_writes_it_is_not_said_that_they_are_quotes(language: str) -> None:
+    from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+
+    llm = LanguageModel(GenericFakeChatModel(messages=iter([])))
+    quoted, written = (_Elements(render.masthead(model, language)).text for model in (None, llm))
+    for said, told in ((quoted, True), (written, False)):
+        assert any(words in said for words in ("word for word", "wörtlich")) is told
+    shown = [render.conversation((), language, written=written) for written in (False, True)]
+    assert ["Every sentence" in html or "Jeder Satz" in html for html in shown] == [True, False]

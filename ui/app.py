@@ -319,6 +319,7 @@ class _Page:
             nearest=visit.nearest,
             rating=self.house.feedback is not None,
             fixed=self.house.fixed,
+            written=self.house.bot(visit).llm is not None,
         )
 
     def _documents(self, visit: Visit) -> str:

@@ -153,6 +153,12 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "Stellen Sie eine Frage zu den Dokumenten. Jeder Satz einer Antwort führt dorthin, wo "
         "er in seiner Quelle steht.",
     ),
+    "empty model": (
+        "Ask a question about the documents. Every citation of an answer leads to the quote that "
+        "it rests on.",
+        "Stellen Sie eine Frage zu den Dokumenten. Jeder Beleg einer Antwort führt zu dem Zitat, "
+        "auf dem sie beruht.",
+    ),
     "drop": (
         "To ask about your own, drop files anywhere on this page, or choose them with “+ File”.",
         "Für eigene Dokumente ziehen Sie Dateien irgendwo auf diese Seite oder wählen sie mit "
@@ -347,6 +353,10 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "tagline": (
         "Ask your documents. Every sentence of the answer is cited word for word.",
         "Fragen Sie Ihre Dokumente. Jeder Satz der Antwort ist wörtlich belegt.",
+    ),
+    "tagline model": (
+        "Ask your documents. Every sentence of the answer is checked against what it cites.",
+        "Fragen Sie Ihre Dokumente. Jeder Satz der Antwort wird an seinen Belegen geprüft.",
     ),
     "local": (
         "Answers are quotes from your documents; nothing leaves this computer.",

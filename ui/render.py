@@ -174,17 +174,18 @@ def conversation(
     nearest: int = NEAREST,
     rating: bool = False,
     fixed: bool = False,
+    written: bool = False,
 ) -> str:
     """The whole conversation as HTML; ``language`` is that of the interface.
 
     ``examples`` are offered while nothing has been asked; of a refusal, the ``nearest``
     passages are shown; with ``rating`` an answer can be called right or wrong. The documents
-    may be ``fixed``.
+    may be ``fixed``, and answers ``written`` by a language model rather than quotes.
     """
     body = (
         "".join(_turn(turn, language, nearest, rating) for turn in turns)
         if turns
-        else _empty(examples, language, fixed)
+        else _empty(examples, language, fixed=fixed, written=written)
     )
     name = safe(phrase("conversation", language))
     return (
@@ -207,6 +208,7 @@ def masthead(
     the language model.
     """
     drop = phrase("fixed" if fixed else "drop here", language)
+    tagline = phrase("tagline" if llm is None else "tagline model", language)
     place = safe(phrase("local" if local else "not local", language))
     if llm is not None:
         sent = "" if local else f"{safe(phrase('to that computer', language))} "
@@ -221,7 +223,7 @@ def masthead(
     )
     return (
         f'<div class="masthead" lang="{safe(language)}"><h1>Beleg</h1>'
-        f'<p class="tagline">{safe(phrase("tagline", language))}</p>'
+        f'<p class="tagline">{safe(tagline)}</p>'
         f'<p class="where">{place}</p>'
         f'<span hidden id="drop-text">{safe(drop)}</span>{limits}</div>'
     )
@@ -385,14 +387,14 @@ def _escaped(text: str) -> str:
     return _MARKUP.sub(r"\\\g<0>", re.sub(r"\s+", " ", plain(text)))
 
 
-def _empty(examples: Sequence[str], language: str, fixed: bool) -> str:
+def _empty(examples: Sequence[str], language: str, *, fixed: bool, written: bool) -> str:
     buttons = "".join(
         f'<li><button type="button" class="example" dir="auto">{safe(example)}</button></li>'
         for example in examples
     )
     listed = f'<h2>{safe(phrase("examples", language))}</h2><ul class="examples">{buttons}</ul>'
     return (
-        f'<div class="empty"><p>{safe(phrase("empty", language))}</p>'
+        f'<div class="empty"><p>{safe(phrase("empty model" if written else "empty", language))}</p>'
         f"<p>{safe(phrase('fixed' if fixed else 'drop', language))}</p>"
         f"{listed if examples else ''}</div>"
     )
