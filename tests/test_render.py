@@ -573,3 +573,10 @@ def test_of_answers_that_a_model_writes_it_is_not_said_that_they_are_quotes(lang
         assert any(words in said for words in ("word for word", "wörtlich")) is told
     shown = [render.conversation((), language, written=written) for written in (False, True)]
     assert ["Every sentence" in html or "Jeder Satz" in html for html in shown] == [True, False]
+
+
+def test_where_files_are_dropped_it_is_said_whether_they_are_kept_for_all() -> None:
+    for shared, fixed in ((False, False), (True, False), (True, True)):
+        held = {"shared": shared, "fixed": fixed}
+        for shown in (render.conversation((), "en", **held), render.masthead(None, "en", **held)):
+            assert ("for all who use it" in _Elements(shown).text) is (shared and not fixed)

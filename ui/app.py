@@ -298,6 +298,7 @@ class _Page:
             self.house.bot(visit).llm,
             visit.language,
             fixed=self.house.fixed,
+            shared=self.house.shared,
             local=self.local,
             where=self._model_place(visit),
         )
@@ -319,6 +320,7 @@ class _Page:
             nearest=visit.nearest,
             rating=self.house.feedback is not None,
             fixed=self.house.fixed,
+            shared=self.house.shared,
             written=self.house.bot(visit).llm is not None,
         )
 

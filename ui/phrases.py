@@ -169,6 +169,10 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "Ziehen Sie Dateien irgendwo auf diese Seite oder wählen Sie sie unten.",
     ),
     "drop here": ("Drop to add to the documents", "Loslassen, um hinzuzufügen"),
+    "drop here for all": (
+        "Drop to add to the index, for all who use it",
+        "Loslassen, um in den Index aufzunehmen, für alle, die ihn benutzen",
+    ),
     "examples": ("For example", "Zum Beispiel"),
     # The source pane
     "source": ("Source", "Quelle"),

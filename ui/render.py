@@ -174,18 +174,20 @@ def conversation(
     nearest: int = NEAREST,
     rating: bool = False,
     fixed: bool = False,
+    shared: bool = False,
     written: bool = False,
 ) -> str:
     """The whole conversation as HTML; ``language`` is that of the interface.
 
     ``examples`` are offered while nothing has been asked; of a refusal, the ``nearest``
     passages are shown; with ``rating`` an answer can be called right or wrong. The documents
-    may be ``fixed``, and answers ``written`` by a language model rather than quotes.
+    may be ``fixed``, or ``shared``: what is added is there for all; answers may be ``written`` by
+    a language model rather than quotes.
     """
     body = (
         "".join(_turn(turn, language, nearest, rating) for turn in turns)
         if turns
-        else _empty(examples, language, fixed=fixed, written=written)
+        else _empty(examples, language, fixed=fixed, shared=shared, written=written)
     )
     name = safe(phrase("conversation", language))
     return (
@@ -199,6 +201,7 @@ def masthead(
     language: str,
     *,
     fixed: bool = False,
+    shared: bool = False,
     local: bool = True,
     where: str = "",
 ) -> str:
@@ -207,7 +210,7 @@ def masthead(
     The page is ``local`` if only the computer that runs it can reach it; ``where`` is said of
     the language model.
     """
-    drop = phrase("fixed" if fixed else "drop here", language)
+    drop = phrase("fixed" if fixed else "drop here for all" if shared else "drop here", language)
     tagline = phrase("tagline" if llm is None else "tagline model", language)
     place = safe(phrase("local" if local else "not local", language))
     if llm is not None:
@@ -387,7 +390,11 @@ def _escaped(text: str) -> str:
     return _MARKUP.sub(r"\\\g<0>", re.sub(r"\s+", " ", plain(text)))
 
 
-def _empty(examples: Sequence[str], language: str, *, fixed: bool, written: bool) -> str:
+def _empty(
+    examples: Sequence[str], language: str, *, fixed: bool, shared: bool, written: bool
+) -> str:
+    added = "fixed" if fixed else "drop"
+    kept = f"<p>{safe(phrase('kept for all', language))}</p>" if shared and not fixed else ""
     buttons = "".join(
         f'<li><button type="button" class="example" dir="auto">{safe(example)}</button></li>'
         for example in examples
@@ -395,7 +402,7 @@ def _empty(examples: Sequence[str], language: str, *, fixed: bool, written: bool
     listed = f'<h2>{safe(phrase("examples", language))}</h2><ul class="examples">{buttons}</ul>'
     return (
         f'<div class="empty"><p>{safe(phrase("empty model" if written else "empty", language))}</p>'
-        f"<p>{safe(phrase('fixed' if fixed else 'drop', language))}</p>"
+        f"<p>{safe(phrase(added, language))}</p>{kept}"
         f"{listed if examples else ''}</div>"
     )
 
