@@ -400,6 +400,21 @@ def test_programs_do_not_make_visitors_wait_for_each_other() -> None:
 
 
 @unclosed
+@pytest.mark.parametrize("local", [True, False])
+def test_only_this_computer_is_told_where_files_lie(tmp_path: Path, local: bool) -> None:
+    from ui import app, visit
+
+    index = PassageIndex(tmp_path / "index", encoder=Encoder())
+    house = visit.House(Chatbot(index), feedback=tmp_path / "feedback.jsonl")
+    page = app._Page(house, (), local)
+    state = page._state(visit.Visit(language="en"))
+    assert state.count(str(tmp_path)) == (2 if local else 0)
+    assert state.count("on the computer that runs Beleg") == (0 if local else 3)
+    del page
+    gc.collect()
+
+
+@unclosed
 @pytest.mark.parametrize(("minutes", "there"), [(59, True), (61, False)])
 def test_a_visit_is_forgotten_an_hour_after_its_page_is_closed(minutes: int, there: bool) -> None:
     from gradio.state_holder import StateHolder

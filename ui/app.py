@@ -347,6 +347,9 @@ class _Page:
         bot = self.house.bot(visit)
         place = str(bot.index.path) if self.house.shared else ""
         kept = str(self.house.feedback or "")
+        if not self.local:  # where a file lies is nothing for others
+            place = place and phrase("in an index", visit.language)
+            kept = kept and phrase("in a file", visit.language)
         return render.state(
             bot.index.encoder.name,
             self.house.start.llm,

@@ -351,7 +351,15 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "in memory, until an hour after you close the page",
         "im Speicher, bis eine Stunde, nachdem Sie die Seite schließen",
     ),
+    "in an index": (
+        "in an index on the computer that runs Beleg",
+        "in einem Index auf dem Computer, auf dem Beleg läuft",
+    ),
     "feedback": ("Verdicts on answers", "Urteile über Antworten"),
+    "in a file": (
+        "in a file on the computer that runs Beleg",
+        "in einer Datei auf dem Computer, auf dem Beleg läuft",
+    ),
     "no feedback": ("not kept", "werden nicht festgehalten"),
     # The page
     "tagline": (
