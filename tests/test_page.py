@@ -400,6 +400,29 @@ def test_programs_do_not_make_visitors_wait_for_each_other() -> None:
 
 
 @unclosed
+def test_of_an_index_that_others_change_the_list_is_as_it_is_now(tmp_path: Path) -> None:
+    import gradio
+
+    from ui import app, visit
+
+    index = PassageIndex(tmp_path / "index", encoder=Encoder())
+    index.add(START)
+    page = app._Page(visit.House(Chatbot(index)), (), local=True)
+    drawn = [
+        fn.fn for fn in page.blocks.fns.values() if (page.documents._id, "select") in fn.targets
+    ]
+    assert drawn == [page._documents]
+    visitor, request = visit.Visit(language="en"), gradio.Request()
+    removal = gradio.EventData(None, {"document": START.id})
+    for said in ("Removed start.txt", "It had been removed already."):
+        note, listed, *_ = page.on_remove(visitor, request, removal)
+        assert said in note
+        assert START.id not in note + listed
+    del page, drawn
+    gc.collect()
+
+
+@unclosed
 @pytest.mark.parametrize("local", [True, False])
 def test_only_this_computer_is_told_where_files_lie(tmp_path: Path, local: bool) -> None:
     from ui import app, visit

@@ -200,6 +200,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "reading": ("Reading", "Wird gelesen:"),
     "added": ("Added", "Hinzugefügt:"),
     "removed": ("Removed", "Entfernt:"),
+    "gone": ("It had been removed already.", "Es war schon entfernt."),
     "this visit": ("only for this visit", "nur für diesen Besuch"),
     "for all": ("for all visitors", "für alle Besucher"),
     "kept here": (
