@@ -498,6 +498,19 @@ def test_what_is_not_supported_is_marked_and_said() -> None:
     assert not answer.to_json().get("trace")
 
 
+def test_the_sign_of_support_stays_with_the_number_before_it() -> None:
+    document = Document("Rome. Paris.", "n.txt", "N")
+    answer = _answer(
+        "Rome. [1] Paris [2].", _cite(document, 1, "Rome."), _cite(document, 2, "Paris")
+    )
+    answer = _checked(
+        answer, Claim(0, 9, (1,), "supported", 1.0), Claim(10, 20, (2,), "supported", 1.0)
+    )
+    html = render.conversation([Turn("?", answer=answer)], "en")
+    kept = re.findall('<span class="end"><a class="marker"[^>]*>(.)</a>.*?✓', html)
+    assert kept == ["1"]  # a line break before a full stop there is none
+
+
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_every_kind_of_flag_has_its_words(language: str) -> None:
     for key in (*KINDS, "weak", "unsupported"):

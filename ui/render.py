@@ -521,7 +521,7 @@ def _linked(answer: Answer, key: str, language: str) -> str:
     cited = {citation.marker: citation for citation in answer.citations}
     count = 0
 
-    def linked(start: int, end: int) -> str:
+    def linked(start: int, end: int) -> list[str]:
         nonlocal count
         parts = []
         for piece, marker in _pieces(answer, start, end):
@@ -532,15 +532,19 @@ def _linked(answer: Answer, key: str, language: str) -> str:
                 if parts:
                     parts[-1] = parts[-1].rstrip(" ")
                 parts.append(_cite(cited[marker], key, f"{key}q{count}", language))
-        return "".join(parts)
+        return parts
 
-    parts, done = [], 0
+    parts: list[str] = []
+    done = 0
     for claim in answer.claims:
-        parts.append(linked(done, claim.start))
-        inside = linked(claim.start, claim.end)
-        parts.append(f'<span class="{claim.support}">{inside}{_support(claim, language)}</span>')
+        parts += linked(done, claim.start)
+        *inside, number, rest = ["", *linked(claim.start, claim.end)]
+        sign = _support(claim, language)
+        # It does not go to the next line without the number that it comes right after.
+        end = f"{number}{rest}{sign}" if rest else f'<span class="end">{number}{sign}</span>'
+        parts.append(f'<span class="{claim.support}">{"".join(inside)}{end}</span>')
         done = claim.end
-    return "".join([*parts, linked(done, len(answer.text))])
+    return "".join([*parts, *linked(done, len(answer.text))])
 
 
 def _support(claim: Claim, language: str) -> str:
