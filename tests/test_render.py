@@ -539,14 +539,15 @@ def test_why_this_passage_is_told_in_german_with_german_figures() -> None:
         "sentences": [{"source": "n", "start": 0, "end": 5, "chance": 0.5, "reasons": reasons}],
         "confidence": 0.5,
         "answers": True,
-        "llm": {"model": "m", "requests": 1},
+        "llm": {"model": "m", "requests": 1, "refused": False, "rewrite": "failed"},
     }
     answer = _answer("Rome. [1]", _cite(document, 1, "Rome."))
     answer = replace(answer, trace=trace, seconds={"search": 3.924, "check": 0.5})
     german = _Elements(render.why(answer, "de")).text
     assert "liest sich als Antwort +5,87; mit dem Satz davor +1,23" in german
     assert "Sekunden: Suche 3,924; Prüfung der Antwort 0,500" in german
-    assert "Sprachmodell: Name m, Anfragen 1" in german
+    model = "Name m, Anfragen 1, Antwort verweigert nein, Verstehen der Anschlussfrage gescheitert"
+    assert f"Sprachmodell: {model}" in german
     assert re.search(r"\d\.\d", german) is None
     assert "reads like an answer +5.87" in _Elements(render.why(answer, "en")).text
     assert "mitgelieferte" in render.state(

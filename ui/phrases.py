@@ -139,6 +139,13 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "asked form": ("form of the answer", "Form der Antwort"),
     "asked requests": ("requests", "Anfragen"),
     "asked failure": ("failure", "Fehler"),
+    "asked refused": ("refused to answer", "Antwort verweigert"),
+    "asked removed_markers": ("citations removed", "entfernte Belege"),
+    "asked removed_links": ("links removed", "entfernte Verweise"),
+    "asked rewrite": ("understanding the follow-up", "Verstehen der Anschlussfrage"),
+    "held True": ("yes", "ja"),
+    "held False": ("no", "nein"),
+    "held failed": ("failed", "gescheitert"),
     # What takes time: Answer.seconds
     "took search": ("search", "Suche"),
     "took answer": ("choice of sentences", "Auswahl der Sätze"),

@@ -663,7 +663,7 @@ def why(answer: Answer, language: str) -> str:
     parts.append(f"<p>{safe(f'{enough} ({chance}).')}</p>")
     if "llm" in told:
         held = ", ".join(
-            f"{known('asked', key, language)} {value}"
+            f"{known('asked', key, language)} {known('held', str(value), language)}"
             for key, value in told["llm"].items()
             if value != ""
         )
