@@ -300,6 +300,7 @@ def test_marks_are_stepped_through_as_they_stand_and_called_by_their_labels() ->
     assert steps["data-labels"] == "2 ✓ b 1"
     assert steps["data-names"] == "Beleg [2]|Richtige Antwort ✓|Nahe Stelle [b]|Beleg [1]"
     assert "Stelle – von 4" in shown.text
+    assert not any("disabled" in a for _, a in shown.tags)
 
 
 def test_of_several_documents_the_pane_lists_what_is_cited_from_each() -> None:
@@ -428,6 +429,7 @@ def test_what_says_otherwise_is_one_click_away_too() -> None:
     assert "A" in pane.text  # among what was cited from
     (steps,) = [a for _, a in pane.tags if a.get("class") == "steps"]
     assert steps["data-names"] == "Other source [≠1]"
+    assert all("disabled" in a for _, a in pane.tags if "data-step" in a)  # it is the only one
     copied = render.markdown(turn)
     told = "[≠1] Sources disagree on \\[1\\]. b.txt, characters 4–31 says: “It took \\<b\\>twelve"
     assert told in copied
