@@ -513,6 +513,13 @@ def test_the_sign_of_support_stays_with_the_number_before_it() -> None:
     assert kept == ["1"]  # a line break before a full stop there is none
 
 
+def test_while_an_answer_comes_its_citations_look_as_they_will() -> None:
+    shown = _shown(Turn("?", partial="Rome is <b>. [1] [12] So [3"))
+    assert "Rome is <b>.112 So [3" in shown.text
+    markers = [(tag, a.keys()) for tag, a in shown.tags if a.get("class") == "marker"]
+    assert markers == [("span", {"class"})] * 2
+
+
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_every_kind_of_flag_has_its_words(language: str) -> None:
     for key in (*KINDS, "weak", "unsupported"):

@@ -44,6 +44,7 @@ _QUOTES = {"en": ("“", "”"), "de": ("„", "“")}
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _MARKER = r"\[(\d+)\]"
+_COMING = re.compile(f" ?{_MARKER}")
 
 # What Markdown would read; some colons make links of addresses, or pictures of names.
 _MARKUP = re.compile(
@@ -419,7 +420,9 @@ def _turn(turn: Turn, language: str, nearest: int, rating: bool) -> str:
     elif turn.error:
         parts.append(f'<p class="error" role="alert">{safe(turn.error)}</p>')
     elif turn.partial:
-        parts.append(f'<p class="text" dir="auto">{safe(turn.partial)}</p>')
+        # Where its citations lead is known when it is whole; they are drawn as such before.
+        text = _COMING.sub(r'<span class="marker">\1</span>', safe(turn.partial))
+        parts.append(f'<p class="text" dir="auto">{text}</p>')
     else:
         parts.append(f'<p class="waiting">{safe(phrase("waiting", language))}</p>')
     if turn.waiting:
