@@ -37,6 +37,7 @@ from rag.models import ChatModel
 from rag.refusals import refuses_to_answer
 from tests.conftest import ROOT
 from tests.llm_server import Reply, Server, serving
+from ui.phrases import known
 
 # Ollama's client leaves its connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -836,6 +837,8 @@ def test_the_chatbot_answers_falls_back_and_does_not_ask_in_vain(
     assert (answer.mode, answer.text, answer.notice) == ("llm", f"{SAID} [1]", "")
     assert answer.claims
     assert answer.trace["llm"]["requests"] == 1
+    for key in answer.trace["llm"]:
+        assert known("asked", key, "de") not in (key, "")
     assert "trace" not in answer.to_json()
     json.dumps(answer.to_json(trace=True))
 

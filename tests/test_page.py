@@ -400,6 +400,44 @@ def test_programs_do_not_make_visitors_wait_for_each_other() -> None:
 
 
 @unclosed
+def test_of_an_index_that_others_change_the_list_is_as_it_is_now(tmp_path: Path) -> None:
+    import gradio
+
+    from ui import app, visit
+
+    index = PassageIndex(tmp_path / "index", encoder=Encoder())
+    index.add(START)
+    page = app._Page(visit.House(Chatbot(index)), (), local=True)
+    drawn = [
+        fn.fn for fn in page.blocks.fns.values() if (page.documents._id, "select") in fn.targets
+    ]
+    assert drawn == [page._documents]
+    visitor, request = visit.Visit(language="en"), gradio.Request()
+    removal = gradio.EventData(None, {"document": START.id})
+    for said in ("Removed start.txt", "It had been removed already."):
+        note, listed, *_ = page.on_remove(visitor, request, removal)
+        assert said in note
+        assert START.id not in note + listed
+    del page, drawn
+    gc.collect()
+
+
+@unclosed
+@pytest.mark.parametrize("local", [True, False])
+def test_only_this_computer_is_told_where_files_lie(tmp_path: Path, local: bool) -> None:
+    from ui import app, visit
+
+    index = PassageIndex(tmp_path / "index", encoder=Encoder())
+    house = visit.House(Chatbot(index), feedback=tmp_path / "feedback.jsonl")
+    page = app._Page(house, (), local)
+    state = page._state(visit.Visit(language="en"))
+    assert state.count(str(tmp_path)) == (2 if local else 0)
+    assert state.count("on the computer that runs Beleg") == (0 if local else 3)
+    del page
+    gc.collect()
+
+
+@unclosed
 @pytest.mark.parametrize(("minutes", "there"), [(59, True), (61, False)])
 def test_a_visit_is_forgotten_an_hour_after_its_page_is_closed(minutes: int, there: bool) -> None:
     from gradio.state_holder import StateHolder
@@ -546,8 +584,6 @@ def test_all_of_it_by_keyboard(browser: Any, address: str) -> None:
     reach(".why summary")
     page.keyboard.press("Enter")
     page.locator(".why[open]").wait_for()
-    reach("#source [data-step='1']")
-    page.keyboard.press("Enter")
     reach(".page-text")
     reach("#page-ask-button", "Shift+Tab")
     reach("#page-documents-button", "Tab")
@@ -905,7 +941,11 @@ def test_the_pane_says_which_citation_is_active_and_where_it_stands(
         playwright.expect(marker).to_have_class(re.compile(r"\bnow\b"))
         places.append(re.findall(r"place (\d) of (\d)", told.inner_text()))
     assert len({place for found in places for place in found}) == markers.count()
-    visit.page.click("#source [data-step='1']")
+    for _ in range(2):  # from the mark over the text to the step
+        visit.page.keyboard.press("Shift+Tab")
+    assert visit.page.evaluate("document.activeElement.dataset.step") == "1"
+    visit.page.keyboard.press("Enter")
+    playwright.expect(told).not_to_contain_text(f"Citation [{number}]")
     active = visit.page.get_attribute("#source .source", "data-active")
     playwright.expect(told).to_contain_text(f"Citation [{active}]")
     assert visit.faults == []

@@ -19,6 +19,7 @@ from rag.answer import Answer, Citation
 from rag.check import KINDS, SUPPORT, Claim, Flag
 from rag.disagree import Disagreement
 from rag.features import FEATURES
+from rag.llm import LanguageModel
 from rag.report import STAGES
 from ui import render, source
 from ui.phrases import known, phrase, preferred
@@ -299,6 +300,7 @@ def test_marks_are_stepped_through_as_they_stand_and_called_by_their_labels() ->
     assert steps["data-labels"] == "2 ✓ b 1"
     assert steps["data-names"] == "Beleg [2]|Richtige Antwort ✓|Nahe Stelle [b]|Beleg [1]"
     assert "Stelle – von 4" in shown.text
+    assert not any("disabled" in a for _, a in shown.tags)
 
 
 def test_of_several_documents_the_pane_lists_what_is_cited_from_each() -> None:
@@ -338,8 +340,25 @@ def test_the_page_of_documents_names_the_button_that_it_has() -> None:
         assert phrase("drop here too", language) in _Elements(said).text
 
 
+def test_copied_sentences_keep_the_space_between_them() -> None:
+    document = Document("Ziehen lassen: 8:30 Minuten. Für alle gilt das.", "n.txt", "N", "de")
+    first, second = "Ziehen lassen: 8:30 Minuten.", "Für alle gilt das."
+    cited = _cite(document, 1, first), _cite(document, 2, second)
+    turn = Turn("Wie lange?", answer=_answer(f"{first} [1] {second} [2]", *cited, language="de"))
+    assert f"\n\n{first} [1] {second} [2]\n\n" in render.markdown(turn)
+
+
+@pytest.mark.parametrize("begins", ["1. list", "2) list", "- list", "+ list", "= x"])
+def test_a_copied_answer_begins_as_it_does(begins: str) -> None:
+    from markdown_it import MarkdownIt
+
+    html = MarkdownIt().render(render.markdown(Turn("?", answer=_answer(begins))))
+    assert f"<p>{begins}</p>" in html
+
+
 @pytest.mark.parametrize(
-    "hostile", [*HOSTILE, "1. list", "- [ ] task", "# h", "a\n\n    code", "~~~"]
+    "hostile",
+    [*HOSTILE, "1. list", "- [ ] task", "# h", "a\n\n    code", "~~~", "mailto:a@b.c :smile:"],
 )
 def test_copied_markdown_shows_just_the_text(hostile: str) -> None:
     from markdown_it import MarkdownIt
@@ -351,7 +370,7 @@ def test_copied_markdown_shows_just_the_text(hostile: str) -> None:
     html = MarkdownIt("gfm-like", {"linkify": False}).render(text)
     tags = {tag for tag, _ in _Elements(html).tags}
     assert tags <= {"p", "strong"}
-    assert "http://" not in text
+    assert re.search(r"(?<!\\):(?://|smile)|mailto:", text) is None
     plain = " ".join(render.plain(quote).split())
     assert plain in " ".join(_Elements(html).text.split())
 
@@ -410,8 +429,9 @@ def test_what_says_otherwise_is_one_click_away_too() -> None:
     assert "A" in pane.text  # among what was cited from
     (steps,) = [a for _, a in pane.tags if a.get("class") == "steps"]
     assert steps["data-names"] == "Other source [≠1]"
+    assert all("disabled" in a for _, a in pane.tags if "data-step" in a)  # it is the only one
     copied = render.markdown(turn)
-    told = "[≠1] Sources disagree on \\[1\\]. b.txt, characters 4–31 says\\: “It took \\<b\\>twelve"
+    told = "[≠1] Sources disagree on \\[1\\]. b.txt, characters 4–31 says: “It took \\<b\\>twelve"
     assert told in copied
     assert copied.count("It took") == 3
 
@@ -480,6 +500,26 @@ def test_what_is_not_supported_is_marked_and_said() -> None:
     assert not answer.to_json().get("trace")
 
 
+def test_the_sign_of_support_stays_with_the_number_before_it() -> None:
+    document = Document("Rome. Paris.", "n.txt", "N")
+    answer = _answer(
+        "Rome. [1] Paris [2].", _cite(document, 1, "Rome."), _cite(document, 2, "Paris")
+    )
+    answer = _checked(
+        answer, Claim(0, 9, (1,), "supported", 1.0), Claim(10, 20, (2,), "supported", 1.0)
+    )
+    html = render.conversation([Turn("?", answer=answer)], "en")
+    kept = re.findall('<span class="end"><a class="marker"[^>]*>(.)</a>.*?✓', html)
+    assert kept == ["1"]  # a line break before a full stop there is none
+
+
+def test_while_an_answer_comes_its_citations_look_as_they_will() -> None:
+    shown = _shown(Turn("?", partial="Rome is <b>. [1] [12] So [3"))
+    assert "Rome is <b>.112 So [3" in shown.text
+    markers = [(tag, a.keys()) for tag, a in shown.tags if a.get("class") == "marker"]
+    assert markers == [("span", {"class"})] * 2
+
+
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_every_kind_of_flag_has_its_words(language: str) -> None:
     for key in (*KINDS, "weak", "unsupported"):
@@ -508,14 +548,15 @@ def test_why_this_passage_is_told_in_german_with_german_figures() -> None:
         "sentences": [{"source": "n", "start": 0, "end": 5, "chance": 0.5, "reasons": reasons}],
         "confidence": 0.5,
         "answers": True,
-        "llm": {"model": "m", "requests": 1},
+        "llm": {"model": "m", "requests": 1, "refused": False, "rewrite": "failed"},
     }
     answer = _answer("Rome. [1]", _cite(document, 1, "Rome."))
     answer = replace(answer, trace=trace, seconds={"search": 3.924, "check": 0.5})
     german = _Elements(render.why(answer, "de")).text
     assert "liest sich als Antwort +5,87; mit dem Satz davor +1,23" in german
     assert "Sekunden: Suche 3,924; Prüfung der Antwort 0,500" in german
-    assert "Sprachmodell: Name m, Anfragen 1" in german
+    model = "Name m, Anfragen 1, Antwort verweigert nein, Verstehen der Anschlussfrage gescheitert"
+    assert f"Sprachmodell: {model}" in german
     assert re.search(r"\d\.\d", german) is None
     assert "reads like an answer +5.87" in _Elements(render.why(answer, "en")).text
     assert "mitgelieferte" in render.state(
@@ -543,3 +584,22 @@ def test_an_answer_that_is_likely_wrong_comes_with_a_word_of_doubt(
     assert [("Doubtful" in found) for found in shown] == [doubted, doubted]
     by_keywords = replace(answer, by_keywords=True)  # no chance: a share of words
     assert "Doubtful" not in render.terminal(by_keywords)
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_of_answers_that_a_model_writes_it_is_not_said_that_they_are_quotes(language: str) -> None:
+    from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+
+    llm = LanguageModel(GenericFakeChatModel(messages=iter([])))
+    quoted, written = (_Elements(render.masthead(model, language)).text for model in (None, llm))
+    for said, told in ((quoted, True), (written, False)):
+        assert any(words in said for words in ("word for word", "wörtlich")) is told
+    shown = [render.conversation((), language, written=written) for written in (False, True)]
+    assert ["Every sentence" in html or "Jeder Satz" in html for html in shown] == [True, False]
+
+
+def test_where_files_are_dropped_it_is_said_whether_they_are_kept_for_all() -> None:
+    for shared, fixed in ((False, False), (True, False), (True, True)):
+        held = {"shared": shared, "fixed": fixed}
+        for shown in (render.conversation((), "en", **held), render.masthead(None, "en", **held)):
+            assert ("for all who use it" in _Elements(shown).text) is (shared and not fixed)

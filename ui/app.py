@@ -119,7 +119,7 @@ class _Page:
         with gr.Tabs(elem_id="pages"):
             with self._tab("ask page"), gr.Row(elem_classes="desk"):
                 self._desk(blank)
-            with self._tab("documents"):
+            with self._tab("documents") as self.documents:
                 self._shelf(blank)
             with self._tab("evaluate"):
                 self._bench(blank)
@@ -263,6 +263,8 @@ class _Page:
         gr.on(stops, self.on_stop, [self.visit], noted, **at_once)
         removed = [self.note_more, self.listed, self.pane, self.visit]
         self.talk.remove_document(self.on_remove, [self.visit], removed, **quiet)
+        if self.house.shared:  # others may have changed it
+            self.documents.select(self._documents, [self.visit], [self.listed], **at_once)
 
         tried = [self.trial, self.stop_trial, self.visit]
         trying = in_turn | {"concurrency_limit": TRIALS}
@@ -298,6 +300,7 @@ class _Page:
             self.house.bot(visit).llm,
             visit.language,
             fixed=self.house.fixed,
+            shared=self.house.shared,
             local=self.local,
             where=self._model_place(visit),
         )
@@ -319,6 +322,8 @@ class _Page:
             nearest=visit.nearest,
             rating=self.house.feedback is not None,
             fixed=self.house.fixed,
+            shared=self.house.shared,
+            written=self.house.bot(visit).llm is not None,
         )
 
     def _documents(self, visit: Visit) -> str:
@@ -344,6 +349,9 @@ class _Page:
         bot = self.house.bot(visit)
         place = str(bot.index.path) if self.house.shared else ""
         kept = str(self.house.feedback or "")
+        if not self.local:  # where a file lies is nothing for others
+            place = place and phrase("in an index", visit.language)
+            kept = kept and phrase("in a file", visit.language)
         return render.state(
             bot.index.encoder.name,
             self.house.start.llm,
@@ -494,11 +502,16 @@ class _Page:
 
     def on_remove(self, visit: Visit, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
         _speak(visit, request)
+        document = _said(event)["document"]
         try:
-            removed = self.house.remove(visit, _said(event)["document"])
+            removed = self.house.remove(visit, document)
             note = render.status(f"{phrase('removed', visit.language)} {', '.join(removed)}")
         except BelegError as error:
-            note = render.status("", [words(error, visit.language)])
+            there = any(held.id == document for held in self.house.documents(visit))
+            if there or self.house.fixed:
+                note = render.status("", [words(error, visit.language)])
+            else:  # by someone else, meanwhile
+                note = render.status(phrase("gone", visit.language))
         return note, self._documents(visit), self._source(visit), visit
 
     def on_questions(self, file: str, visit: Visit, request: gr.Request) -> tuple[Any, ...]:

@@ -139,6 +139,13 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "asked form": ("form of the answer", "Form der Antwort"),
     "asked requests": ("requests", "Anfragen"),
     "asked failure": ("failure", "Fehler"),
+    "asked refused": ("refused to answer", "Antwort verweigert"),
+    "asked removed_markers": ("citations removed", "entfernte Belege"),
+    "asked removed_links": ("links removed", "entfernte Verweise"),
+    "asked rewrite": ("understanding the follow-up", "Verstehen der Anschlussfrage"),
+    "held True": ("yes", "ja"),
+    "held False": ("no", "nein"),
+    "held failed": ("failed", "gescheitert"),
     # What takes time: Answer.seconds
     "took search": ("search", "Suche"),
     "took answer": ("choice of sentences", "Auswahl der Sätze"),
@@ -153,6 +160,12 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "Stellen Sie eine Frage zu den Dokumenten. Jeder Satz einer Antwort führt dorthin, wo "
         "er in seiner Quelle steht.",
     ),
+    "empty model": (
+        "Ask a question about the documents. Every citation of an answer leads to the quote that "
+        "it rests on.",
+        "Stellen Sie eine Frage zu den Dokumenten. Jeder Beleg einer Antwort führt zu dem Zitat, "
+        "auf dem sie beruht.",
+    ),
     "drop": (
         "To ask about your own, drop files anywhere on this page, or choose them with “+ File”.",
         "Für eigene Dokumente ziehen Sie Dateien irgendwo auf diese Seite oder wählen sie mit "
@@ -163,6 +176,10 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "Ziehen Sie Dateien irgendwo auf diese Seite oder wählen Sie sie unten.",
     ),
     "drop here": ("Drop to add to the documents", "Loslassen, um hinzuzufügen"),
+    "drop here for all": (
+        "Drop to add to the index, for all who use it",
+        "Loslassen, um in den Index aufzunehmen, für alle, die ihn benutzen",
+    ),
     "examples": ("For example", "Zum Beispiel"),
     # The source pane
     "source": ("Source", "Quelle"),
@@ -190,6 +207,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "reading": ("Reading", "Wird gelesen:"),
     "added": ("Added", "Hinzugefügt:"),
     "removed": ("Removed", "Entfernt:"),
+    "gone": ("It had been removed already.", "Es war schon entfernt."),
     "this visit": ("only for this visit", "nur für diesen Besuch"),
     "for all": ("for all visitors", "für alle Besucher"),
     "kept here": (
@@ -341,12 +359,24 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "in memory, until an hour after you close the page",
         "im Speicher, bis eine Stunde, nachdem Sie die Seite schließen",
     ),
+    "in an index": (
+        "in an index on the computer that runs Beleg",
+        "in einem Index auf dem Computer, auf dem Beleg läuft",
+    ),
     "feedback": ("Verdicts on answers", "Urteile über Antworten"),
+    "in a file": (
+        "in a file on the computer that runs Beleg",
+        "in einer Datei auf dem Computer, auf dem Beleg läuft",
+    ),
     "no feedback": ("not kept", "werden nicht festgehalten"),
     # The page
     "tagline": (
         "Ask your documents. Every sentence of the answer is cited word for word.",
         "Fragen Sie Ihre Dokumente. Jeder Satz der Antwort ist wörtlich belegt.",
+    ),
+    "tagline model": (
+        "Ask your documents. Every sentence of the answer is checked against what it cites.",
+        "Fragen Sie Ihre Dokumente. Jeder Satz der Antwort wird an seinen Belegen geprüft.",
     ),
     "local": (
         "Answers are quotes from your documents; nothing leaves this computer.",

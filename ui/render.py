@@ -44,9 +44,13 @@ _QUOTES = {"en": ("“", "”"), "de": ("„", "“")}
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _MARKER = r"\[(\d+)\]"
+_COMING = re.compile(f" ?{_MARKER}")
 
-# What Markdown would read, at the beginning of a line too; a colon makes addresses links.
-_MARKUP = re.compile(r"[\\`*_\[\]<>#|~!&$:]|^(?:[-+=]|\d+(?=[.)]))")
+# What Markdown would read; some colons make links of addresses, or pictures of names.
+_MARKUP = re.compile(
+    r"[\\`*_\[\]<>#|~!&$]|:(?=//|[a-z_+-][\w+-]*:)|(?<=mailto):|(?<=xmpp):", re.IGNORECASE
+)
+_BEGINNING = re.compile(r"^(\d*)([-+=.)])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +175,20 @@ def conversation(
     nearest: int = NEAREST,
     rating: bool = False,
     fixed: bool = False,
+    shared: bool = False,
+    written: bool = False,
 ) -> str:
     """The whole conversation as HTML; ``language`` is that of the interface.
 
     ``examples`` are offered while nothing has been asked; of a refusal, the ``nearest``
     passages are shown; with ``rating`` an answer can be called right or wrong. The documents
-    may be ``fixed``.
+    may be ``fixed``, or ``shared``: what is added is there for all; answers may be ``written`` by
+    a language model rather than quotes.
     """
     body = (
         "".join(_turn(turn, language, nearest, rating) for turn in turns)
         if turns
-        else _empty(examples, language, fixed)
+        else _empty(examples, language, fixed=fixed, shared=shared, written=written)
     )
     name = safe(phrase("conversation", language))
     return (
@@ -195,6 +202,7 @@ def masthead(
     language: str,
     *,
     fixed: bool = False,
+    shared: bool = False,
     local: bool = True,
     where: str = "",
 ) -> str:
@@ -203,7 +211,8 @@ def masthead(
     The page is ``local`` if only the computer that runs it can reach it; ``where`` is said of
     the language model.
     """
-    drop = phrase("fixed" if fixed else "drop here", language)
+    drop = phrase("fixed" if fixed else "drop here for all" if shared else "drop here", language)
+    tagline = phrase("tagline" if llm is None else "tagline model", language)
     place = safe(phrase("local" if local else "not local", language))
     if llm is not None:
         sent = "" if local else f"{safe(phrase('to that computer', language))} "
@@ -218,7 +227,7 @@ def masthead(
     )
     return (
         f'<div class="masthead" lang="{safe(language)}"><h1>Beleg</h1>'
-        f'<p class="tagline">{safe(phrase("tagline", language))}</p>'
+        f'<p class="tagline">{safe(tagline)}</p>'
         f'<p class="where">{place}</p>'
         f'<span hidden id="drop-text">{safe(drop)}</span>{limits}</div>'
     )
@@ -350,8 +359,9 @@ def markdown(turn: Turn, nearest: int = NEAREST) -> str:
     if answer is None:
         return ""
     text = "".join(
-        _unmarked(piece) if marker is None else f"[{marker}]" for piece, marker in _pieces(answer)
+        _escaped(piece) if marker is None else f"[{marker}]" for piece, marker in _pieces(answer)
     )
+    text = _BEGINNING.sub(r"\1\\\2", text.strip())
     lines = [f"**{_unmarked(turn.question)}**", text]
     left, right = _QUOTES.get(answer.language, _QUOTES["en"])
     for mark in marks(replace(answer, disagreements=()), nearest):
@@ -372,19 +382,28 @@ def markdown(turn: Turn, nearest: int = NEAREST) -> str:
 
 
 def _unmarked(text: str) -> str:
-    """Text as one line of Markdown that shows just this text."""
-    return _MARKUP.sub(r"\\\g<0>", " ".join(plain(text).split()))
+    """Text as a part of a line of Markdown that shows just this text."""
+    return _escaped(text).strip()
 
 
-def _empty(examples: Sequence[str], language: str, fixed: bool) -> str:
+def _escaped(text: str) -> str:
+    """The same of a piece of text, with the spaces at its edges."""
+    return _MARKUP.sub(r"\\\g<0>", re.sub(r"\s+", " ", plain(text)))
+
+
+def _empty(
+    examples: Sequence[str], language: str, *, fixed: bool, shared: bool, written: bool
+) -> str:
+    added = "fixed" if fixed else "drop"
+    kept = f"<p>{safe(phrase('kept for all', language))}</p>" if shared and not fixed else ""
     buttons = "".join(
         f'<li><button type="button" class="example" dir="auto">{safe(example)}</button></li>'
         for example in examples
     )
     listed = f'<h2>{safe(phrase("examples", language))}</h2><ul class="examples">{buttons}</ul>'
     return (
-        f'<div class="empty"><p>{safe(phrase("empty", language))}</p>'
-        f"<p>{safe(phrase('fixed' if fixed else 'drop', language))}</p>"
+        f'<div class="empty"><p>{safe(phrase("empty model" if written else "empty", language))}</p>'
+        f"<p>{safe(phrase(added, language))}</p>{kept}"
         f"{listed if examples else ''}</div>"
     )
 
@@ -401,7 +420,9 @@ def _turn(turn: Turn, language: str, nearest: int, rating: bool) -> str:
     elif turn.error:
         parts.append(f'<p class="error" role="alert">{safe(turn.error)}</p>')
     elif turn.partial:
-        parts.append(f'<p class="text" dir="auto">{safe(turn.partial)}</p>')
+        # Where its citations lead is known when it is whole; they are drawn as such before.
+        text = _COMING.sub(r'<span class="marker">\1</span>', safe(turn.partial))
+        parts.append(f'<p class="text" dir="auto">{text}</p>')
     else:
         parts.append(f'<p class="waiting">{safe(phrase("waiting", language))}</p>')
     if turn.waiting:
@@ -503,7 +524,7 @@ def _linked(answer: Answer, key: str, language: str) -> str:
     cited = {citation.marker: citation for citation in answer.citations}
     count = 0
 
-    def linked(start: int, end: int) -> str:
+    def linked(start: int, end: int) -> list[str]:
         nonlocal count
         parts = []
         for piece, marker in _pieces(answer, start, end):
@@ -514,15 +535,19 @@ def _linked(answer: Answer, key: str, language: str) -> str:
                 if parts:
                     parts[-1] = parts[-1].rstrip(" ")
                 parts.append(_cite(cited[marker], key, f"{key}q{count}", language))
-        return "".join(parts)
+        return parts
 
-    parts, done = [], 0
+    parts: list[str] = []
+    done = 0
     for claim in answer.claims:
-        parts.append(linked(done, claim.start))
-        inside = linked(claim.start, claim.end)
-        parts.append(f'<span class="{claim.support}">{inside}{_support(claim, language)}</span>')
+        parts += linked(done, claim.start)
+        *inside, number, rest = ["", *linked(claim.start, claim.end)]
+        sign = _support(claim, language)
+        # It does not go to the next line without the number that it comes right after.
+        end = f"{number}{rest}{sign}" if rest else f'<span class="end">{number}{sign}</span>'
+        parts.append(f'<span class="{claim.support}">{"".join(inside)}{end}</span>')
         done = claim.end
-    return "".join([*parts, linked(done, len(answer.text))])
+    return "".join([*parts, *linked(done, len(answer.text))])
 
 
 def _support(claim: Claim, language: str) -> str:
@@ -641,7 +666,7 @@ def why(answer: Answer, language: str) -> str:
     parts.append(f"<p>{safe(f'{enough} ({chance}).')}</p>")
     if "llm" in told:
         held = ", ".join(
-            f"{known('asked', key, language)} {value}"
+            f"{known('asked', key, language)} {known('held', str(value), language)}"
             for key, value in told["llm"].items()
             if value != ""
         )

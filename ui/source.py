@@ -152,9 +152,10 @@ def _head(document: Document, marked: Sequence[Mark], own: Sequence[Mark], langu
         about.insert(1, f"{len(document.pages)} {phrase('pages', language)}")
     bars = []
     if own:
+        off = " disabled" if len(own) == 1 else ""
         buttons = "".join(
             f'<button type="button" data-step="{step}" aria-label="{safe(phrase(name, language))}"'
-            f' title="{safe(phrase(name, language))}">{arrow}</button>'
+            f' title="{safe(phrase(name, language))}"{off}>{arrow}</button>'
             for step, name, arrow in ((-1, "previous", "↑"), (1, "next", "↓"))
         )
         ordered = sorted(own, key=lambda mark: (mark.start, mark.end))
