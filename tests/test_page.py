@@ -226,8 +226,13 @@ def test_visitors_do_not_wait_for_each_other_and_see_what_they_wait_for(
     status = one.page.locator("#upload-status")
     playwright.expect(status).to_contain_text("Reading slow.txt", timeout=PATIENCE_MS)
     one.ask("Wie lange kochen Kartoffeln?")
-    turn = one.page.locator(".turn")
+    turn, box = one.page.locator(".turn").first, one.page.locator("#question textarea")
     playwright.expect(turn).to_contain_text("First, slow.txt is read", timeout=PATIENCE_MS)
+    one.ask("Wie lange kochen sie?")  # while the first one waits
+    second = one.page.locator(".turn:nth-child(2)")
+    playwright.expect(second).to_contain_text("First, slow.txt is read", timeout=PATIENCE_MS)
+    playwright.expect(box).to_have_value("")
+    box.fill("Und wie ")
     other.upload(files[1])
     other.added("quick.txt")
     other.ask("Wo steht der Tresor?")
@@ -239,6 +244,13 @@ def test_visitors_do_not_wait_for_each_other_and_see_what_they_wait_for(
     answered.set()
     other.answered()
     assert "slow.txt" in one.answered() + one.page.inner_text("#source header")
+    one.answered(2)
+    playwright.expect(box).to_have_value("Und wie ")  # nothing takes away what is being typed
+    for question in ("Wie lange kochen Kartoffeln?", "Wie lange?"):  # one right after the other
+        one.ask(question)
+    one.answered(4)
+    playwright.expect(one.page.locator(".turn")).to_have_count(4)
+    playwright.expect(box).to_have_value("")
     assert one.faults == other.faults == []
     one.page.context.close()
     other.page.context.close()

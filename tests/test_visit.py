@@ -402,6 +402,20 @@ def test_questions_are_answered_in_their_order(house: House) -> None:
     assert list(house.answer(visit)) == []
 
 
+def test_a_question_that_has_no_answer_yet_is_asked_once(house: House) -> None:
+    visit = Visit(language="en")
+    turn = house.begin(visit, "Wer?")
+    assert house.is_open(visit, "Wer?")
+    assert not house.is_open(visit, "Wo?")
+    house.wait(visit, turn, "First, own.txt is read")
+    assert visit.turns[0].waiting
+    house.wait(visit, turn, "")
+    list(house.answer(visit))
+    assert not house.is_open(visit, "Wer?")
+    house.wait(visit, turn, "")  # as late as that
+    assert visit.turns[0].answer is not None
+
+
 def test_an_error_is_the_turns(house: House) -> None:
     visit = Visit(language="en")
     *_, turn = house.ask(visit, "?" * 100_000)

@@ -19,7 +19,6 @@ import webbrowser
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -237,11 +236,11 @@ class _Page:
         in_turn = quiet | {"trigger_mode": "multiple"}
         answering = in_turn | {"concurrency_id": "ask"}
         said = [self.talk, self.pane, self.state, self.visit]
-        asked = [self.box, self.talk, self.note, self.visit]
+        asked = [self.talk, self.note, self.visit]
         given = [self.box, self.visit]
         for asking in (
-            gr.on([self.box.submit, self.send.click], self.on_question, given, asked, **shown),
-            self.talk.ask_example(self.on_example, [self.visit], asked, **shown),
+            gr.on([self.box.submit, self.send.click], self.on_question, given, asked, **one_more),
+            self.talk.ask_example(self.on_example, [self.visit], asked, **one_more),
         ):
             answer = asking.success(self.on_answer, [self.visit], said, **answering)
             answer.failure(self.on_unanswered, [self.visit], [self.talk], **at_once)
@@ -394,8 +393,9 @@ class _Page:
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Show a question, until the documents that were given before it are there."""
         _speak(visit, request)
-        if not question.strip():
-            yield question, gr.skip(), gr.skip(), visit
+        # Whoever clicks twice asks once.
+        if not question.strip() or self.house.is_open(visit, question):
+            yield gr.skip(), gr.skip(), visit
             return
         turn = self.house.begin(visit, question)
         # What was wrong with a file stays to be read.
@@ -403,8 +403,8 @@ class _Page:
         told = None
         while (awaited := self.house.awaited(visit)) or told is None:
             if awaited != told:
-                visit.replace(replace(turn, waiting=awaited))
-                yield "", self._talk(visit), note, visit
+                self.house.wait(visit, turn, awaited)
+                yield self._talk(visit), note, visit
                 told = awaited
             if awaited:
                 await asyncio.sleep(0.1)

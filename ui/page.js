@@ -217,6 +217,16 @@ document.addEventListener('beleg:documents', () => {
 // A new turn is read from its beginning, which stays in place while the answer grows, unless the
 // reader has moved; the answer is told to screen readers once it is whole.
 let following = false;
+
+// A question that has been taken leaves its box, but not what has been typed there since.
+function empty(question) {
+  const box = find('#question textarea');
+  const words = (text) => text.replace(/[^\p{L}\p{N}]+/gu, ' ').trim();
+  if (!box || words(box.value) !== words(question)) return;
+  box.value = '';
+  box.dispatchEvent(new Event('input', {bubbles: true}));
+}
+
 for (const kind of ['wheel', 'touchmove', 'pointerdown', 'keydown'])
   element.addEventListener(kind, () => { following = false; }, {passive: true});
 watch('value', () => {
@@ -226,6 +236,7 @@ watch('value', () => {
   if (last.dataset.key !== seen) {
     seen = last.dataset.key;
     following = true;
+    empty(last.querySelector('.question').textContent);
   }
   if (following) {
     const talk = last.parentElement;

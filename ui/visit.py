@@ -314,6 +314,17 @@ class House:
         del visit.turns[:-TURNS]
         return turn
 
+    def is_open(self, visit: Visit, question: str) -> bool:
+        """Whether this is the question that was asked last, and has no answer yet."""
+        last = visit.turns[-1] if visit.turns else None
+        return last is not None and _is_open(last) and last.question == sendable(question)
+
+    def wait(self, visit: Visit, turn: Turn, awaited: str) -> None:
+        """Say what a question waits for, unless it is being answered already."""
+        held = visit.turn(f"t{turn.number}")
+        if held is not None and _is_open(held) and not held.partial:
+            visit.replace(replace(held, waiting=awaited))
+
     def awaited(self, visit: Visit) -> str:
         """What a question waits for, in words: the documents that were given before it."""
         names = [name for stop, name in list(visit.adding.items()) if not stop.is_set()]
@@ -322,8 +333,7 @@ class House:
     def answer(self, visit: Visit) -> Iterator[Turn]:
         """The first turn that has no answer yet, as it grows."""
         turns = list(visit.turns)
-        open_ = (n for n, turn in enumerate(turns) if turn.answer is None and not turn.error)
-        place = next(open_, None)
+        place = next((n for n, turn in enumerate(turns) if _is_open(turn)), None)
         if place is None:
             return
         for turn in self._reply(visit, turns[place].question, turns[:place]):
@@ -334,7 +344,7 @@ class House:
     def refuse(self, visit: Visit) -> None:
         """The last question is not taken; its turn says why."""
         turn = visit.turns[-1] if visit.turns else None
-        if turn is not None and turn.answer is None and not turn.error:
+        if turn is not None and _is_open(turn):
             visit.replace(replace(turn, error=phrase("busy", visit.language), waiting=""))
 
     def _reply(self, visit: Visit, question: str, earlier: Iterable[Turn]) -> Iterator[Turn]:
@@ -444,6 +454,10 @@ class House:
         if not sources:
             raise InputError(phrase("not in documents", visit.language))
         return asked | {"answers": [said]} | _only(sources)
+
+
+def _is_open(turn: Turn) -> bool:
+    return turn.answer is None and not turn.error
 
 
 def _append(file: Path, line: dict[str, Any], language: str) -> None:
