@@ -853,8 +853,11 @@ def test_a_later_answer_is_in_view(browser: Any, address: str) -> None:
     visit = Visit(browser, address, context=context)
     visit.ask("Who won the 2014 World Cup final?")  # what is refused fills the pane
     visit.answered()
+    visit.page.locator(".turn .why summary").click()
+    playwright.expect(visit.page.locator(".why[open]")).to_have_count(1)
     visit.ask(ENGLISH)
     visit.answered(2)
+    playwright.expect(visit.page.locator(".why[open]")).to_have_count(1)
     playwright.expect(visit.page.locator(".turn:nth-child(2) .question")).to_be_in_viewport()
     playwright.expect(visit.page.locator(".turn:nth-child(2) .actions")).to_be_in_viewport()
     assert visit.faults == []

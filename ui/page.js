@@ -238,12 +238,12 @@ watch('value', () => {
     following = true;
     empty(last.querySelector('.question').textContent);
   }
+  turns.forEach(restore); // first: what is opened moves what is below it
   if (following) {
     const talk = last.parentElement;
     talk.scrollTop = last.offsetTop - talk.offsetTop - 8;
     following = !('done' in last.dataset || last.querySelector(':scope > .error'));
   }
-  turns.forEach(restore);
   point();
   const turn = `#talk .turn[data-key="${focus.key}"]`;
   const same = `${turn} .rate [data-rate="${focus.target?.dataset.rate}"]`;
