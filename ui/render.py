@@ -402,7 +402,7 @@ def _turn(turn: Turn, language: str, nearest: int, rating: bool) -> str:
         parts.append(f'<p class="error" role="alert">{safe(turn.error)}</p>')
     elif turn.partial:
         parts.append(f'<p class="text" dir="auto">{safe(turn.partial)}</p>')
-    else:
+    elif not turn.waiting:
         parts.append(f'<p class="waiting">{safe(phrase("waiting", language))}</p>')
     if turn.waiting:
         parts.append(f'<p class="waiting">{safe(turn.waiting)}</p>')
