@@ -401,8 +401,8 @@ class _Page:
         # What was wrong with a file stays to be read.
         note: Any = gr.skip() if visit.adding or visit.failed else ""
         told = None
-        while (awaited := self.house.awaited(visit)) or told is None:
-            if awaited != told:
+        while told != "":
+            if (awaited := self.house.awaited(visit)) != told:
                 self.house.wait(visit, turn, awaited)
                 yield self._talk(visit), note, visit
                 told = awaited
