@@ -244,6 +244,13 @@ def test_visitors_do_not_wait_for_each_other_and_see_what_they_wait_for(
     assert one.page.locator(".turn[data-done]").count() == 0  # the other one comes first
     answered.set()
     other.answered()
+    header = other.page.locator("#source header")
+    playwright.expect(header).to_contain_text("start.txt")
+    later = tmp_path / "later.txt"
+    later.write_text(f"{RECIPE} Und ruhen.", "utf-8")
+    other.upload(later)
+    other.added("later.txt")
+    playwright.expect(header).to_contain_text("start.txt")  # what is being read stays
     assert "slow.txt" in one.answered() + one.page.inner_text("#source header")
     one.answered(2)
     playwright.expect(box).to_have_value("Und wie ")  # nothing takes away what is being typed

@@ -479,7 +479,8 @@ class _Page:
 
     def _added(self, visit: Visit, found: render.Adding) -> tuple[Any, ...]:
         shown: Any = gr.skip()
-        if found.added and not found.reading:
+        # Whoever has asked reads what was cited.
+        if found.added and not found.reading and not visit.turns:
             shown = source.pane(found.added[-1], (), visit.language)
         talk: Any = gr.skip() if visit.turns else self._talk(visit)
         return self._documents(visit), shown, talk, visit
