@@ -21,6 +21,7 @@ from index.types import Document
 from rag.chatbot import Chatbot
 from rag.questions import check_answers, read_questions
 from tests.tiny import TinyEncoder
+from ui import render, source
 from ui.phrases import known
 from ui.render import Adding
 from ui.visit import House, Visit, pasted
@@ -69,6 +70,20 @@ def test_what_a_visitor_adds_and_removes_no_other_sees(house: House) -> None:
     assert house.find(other, OWN.id) is None
     with pytest.raises(InputError):
         house.remove(other, OWN.id)
+
+
+def test_where_no_document_is_left_that_is_said_everywhere(house: House) -> None:
+    visit = Visit(language="de")
+    house.remove(visit, START.id)
+    *_, turn = house.ask(visit, "Wo steht der Tresor?")
+    shown = render.conversation([turn], "de")
+    assert "Es gibt kein Dokument" in shown
+    assert "folgenden Stellen" not in shown
+    assert 'class="copy"' not in shown
+    listed = render.documents(house.documents(visit), (), "de")
+    assert "Es sind keine Dokumente da." in listed
+    assert "<ul" not in listed
+    assert "Es sind keine Dokumente da." in source.pane(None, (), "de")
 
 
 def test_an_index_on_disk_is_everybodys(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "part": ("Part {} of {}", "Teil {} von {}"),
     "earlier": ("Earlier part", "Voriger Teil"),
     "later": ("Later part", "Nächster Teil"),
-    "nothing open": ("No document is open.", "Es ist kein Dokument geöffnet."),
+    "no documents": ("There are no documents.", "Es sind keine Dokumente da."),
     # Documents
     "wrong kind": (
         "{} is no file that can be read here; possible are {}.",

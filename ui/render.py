@@ -257,13 +257,15 @@ def documents(
             f'<button type="button" class="read" {data} aria-label="{said("read")}: {title}">'
             f"{said('read')}</button>{'' if fixed else remove}</li>"
         )
+    listed = f'<ul class="documents">{"".join(items)}</ul>'
+    none = f"<p>{said('no documents')}</p>"
     more = len(in_use) - len(items)
     rest = f"<p>{safe(phrase('more documents', language).format(more))}</p>" if more else ""
     where_kept = said("fixed" if fixed else "kept for all" if shared else "kept here")
     how = "" if fixed else f'<p class="soft">{said("drop here too")} {said("limits")}</p>'
     return (
         f'<h2 tabindex="-1">{said("documents")}</h2><p class="soft">{where_kept}</p>'
-        f'<ul class="documents">{"".join(items)}</ul>{rest}{how}'
+        f"{listed if items else none}{rest}{how}"
     )
 
 
@@ -567,10 +569,12 @@ def _actions(turn: Turn, language: str, nearest: int, rating: bool) -> str:
         return safe(phrase(key, language))
 
     copy = said("copy" if turn.answer.answered else "copy near")
+    # Where there are no documents, there is nothing to copy.
+    copied = turn.answer.answered or marks(turn.answer, nearest)
     parts = [
         f'<button type="button" class="copy" data-copy="{safe(markdown(turn, nearest))}"'
         f' data-copied="{said("copied")}">{copy}</button>'
-    ]
+    ] * bool(copied)
     if rating:
         right, wrong = turn.rated == "right", turn.rated in ("words", "not said")
         parts.append(
