@@ -593,11 +593,17 @@ def test_text_is_pasted_and_settings_change_the_page(browser: Any, address: str)
     assert "Mein <b>Rezept</b>" in page.inner_text("#documents")
     page.locator("#documents .read").last.click()
     playwright.expect(page.locator("#source h2")).to_have_text("Mein <b>Rezept</b>")
+    drop(page, "empty.txt", " ")
+    playwright.expect(page.locator("#upload-status .error")).to_have_count(1)
     page.click("#page-settings-button")
     page.get_by_label("Deutsch").check()
     page.get_by_role("tab", name="Fragen", exact=True).wait_for()
     page.wait_for_function("document.documentElement.lang === 'de'")
     page.get_by_role("heading", name="Einstellungen").wait_for()
+    # What is open stays open, and nothing stays in the old language.
+    playwright.expect(page.locator("#source .source")).to_have_attribute("lang", "de")
+    playwright.expect(page.locator("#source h2")).to_have_text("Mein <b>Rezept</b>")
+    playwright.expect(page.locator("#upload-status")).to_have_text("")
     chosen = page.get_by_label("Deutsch")
     accent = page.locator("#page-settings-button").evaluate(
         "e => getComputedStyle(e).getPropertyValue('--fill').trim()"

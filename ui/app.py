@@ -51,7 +51,10 @@ _DRAWN = "watch('value', () => document.dispatchEvent(new Event('beleg:source'))
 _LISTED = "watch('value', () => document.dispatchEvent(new Event('beleg:documents')));"
 # The page's language is that of its head.
 _HEAD = """
-watch('value', () => { document.documentElement.lang = element.firstElementChild.lang; });
+watch('value', () => {
+  document.documentElement.lang = element.firstElementChild.lang;
+  document.dispatchEvent(new Event('beleg:language'));
+});
 """
 
 
@@ -284,9 +287,8 @@ class _Page:
             kept = [*drawn, self.nearest]
             setting.input(self.on_settings, [*changed, self.visit], kept, **at_once)
         labels = [component for component, _ in self.labelled]
-        self.language.input(
-            self.on_language, [self.language, self.visit], [*drawn, *labels], **at_once
-        )
+        spoken = [*drawn, self.note, self.note_more, self.trial, *labels]
+        self.language.input(self.on_language, [self.language, self.visit], spoken, **at_once)
         begun = [*drawn, self.pane, self.language]
         self.blocks.load(self.on_load, [self.visit], begun, **at_once)
 
@@ -432,7 +434,7 @@ class _Page:
         """A citation, a document, or another part of one was chosen."""
         _speak(visit, request)
         said = _said(event)
-        if said["label"]:
+        if said["label"] or not said["document"]:
             return self._source(visit, said["key"], said["label"])
         document = self.house.find(visit, said["document"])
         if document is None:
@@ -548,7 +550,10 @@ class _Page:
         for _, texts in self.labelled:
             said: dict[str, Any] = {k: phrase(v, visit.language) for k, v in texts.items()}
             labels.append(gr.update(**said))
-        return (*self._drawn(visit), *labels)
+        # What is being read is soon said anew; what was said of files is in the other language.
+        note: Any = gr.skip() if visit.adding else ""
+        trial = shown(visit.trial, visit.language) if visit.trial else gr.skip()
+        return (*self._drawn(visit), note, note, trial, *labels)
 
     # ---- For programs ----------------------------------------------------------------------
 

@@ -210,6 +210,14 @@ document.addEventListener('beleg:source', () => {
   else if (source.dataset.active) activate(source.dataset.key, source.dataset.active, false);
 });
 
+// What is open stays open in another language.
+document.addEventListener('beleg:language', () => {
+  const {key, active, document: name, part} = pane()?.dataset ?? {};
+  if (!pane()?.lang || pane().lang === document.documentElement.lang) return;
+  wanted = active ? {key, label: active, focus: false} : null;
+  trigger('open_source', {key, label: active, document: name, part});
+});
+
 document.addEventListener('beleg:documents', () => {
   refocus('documents', '#documents li:last-child .remove', '#documents h2');
 });
