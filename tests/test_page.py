@@ -298,9 +298,13 @@ def test_what_waits_for_other_visitors_files_and_evaluations_says_so(
     playwright.expect(status).to_contain_text("Abgebrochen")
     playwright.expect(other.page.get_by_role("button", name="Abbrechen")).to_have_count(0)
     other.page.press("#question textarea", "Enter")  # it asks nothing
-    for file in (second, third):  # the second does not go lost
-        other.upload(file)
-        playwright.expect(status).to_contain_text(file.name)
+    for given in ((second, first), (third,)):  # the last one does not go lost
+        other.upload(*given)
+        playwright.expect(status).to_contain_text(given[-1].name)
+    for file in (second, first, third):
+        playwright.expect(status).to_contain_text(f"Wartet darauf, gelesen zu werden: {file.name}")
+    other.page.get_by_role("button", name="first.txt weglassen").click()
+    playwright.expect(status).not_to_contain_text("first.txt")
     other.ask("Wie lange kochen Kartoffeln?")
     playwright.expect(other.page.locator(".turn")).to_contain_text("Zuerst wird second.txt gelesen")
     assert other.page.locator("#source .page-text").count() == 1
@@ -491,6 +495,10 @@ def test_what_was_wrong_with_a_file_is_told_and_stays(browser: Any, address: str
     visit.ask(ENGLISH)
     visit.answered()
     playwright.expect(error).to_contain_text("empty.txt")
+    error.get_by_role("button", name="Close").click()
+    playwright.expect(page.locator("#upload-status")).to_have_text("")
+    drop(page, "empty.txt", " ")
+    playwright.expect(error).to_have_count(1)
     drop(page)
     visit.added("rezept.txt")
     visit.ask(ENGLISH)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -263,6 +264,8 @@ class _Page:
             read.failure(self.on_unread, [self.visit], noted, **at_once)
         stops = [self.stop.click, self.stop_more.click]
         gr.on(stops, self.on_stop, [self.visit], noted, **at_once)
+        self.talk.leave_out(self.on_leave_out, [self.visit], noted, **at_once)
+        self.talk.dismiss(self.on_dismiss, [self.visit], noted, **at_once)
         removed = [self.note_more, self.listed, self.pane, self.visit]
         self.talk.remove_document(self.on_remove, [self.visit], removed, **quiet)
 
@@ -439,8 +442,7 @@ class _Page:
         document = self.house.find(visit, said["document"])
         if document is None:
             return gr.skip()
-        part = int(said["part"]) if said["part"].isdecimal() else 0
-        return self._pane(document, visit, said["key"], part=part)
+        return self._pane(document, visit, said["key"], part=_number(said["part"]))
 
     def on_rate(self, visit: Visit, request: gr.Request, event: gr.EventData) -> Any:
         _speak(visit, request)
@@ -482,7 +484,7 @@ class _Page:
     def _added(self, visit: Visit, found: render.Adding) -> tuple[Any, ...]:
         shown: Any = gr.skip()
         # Whoever has asked reads what was cited.
-        if found.added and not found.reading and not visit.turns:
+        if found.added and not found.reading and not found.waiting and not visit.turns:
             shown = source.pane(found.added[-1], (), visit.language)
         talk: Any = gr.skip() if visit.turns else self._talk(visit)
         return self._documents(visit), shown, talk, visit
@@ -490,10 +492,19 @@ class _Page:
     def on_stop(self, visit: Visit) -> tuple[Any, ...]:
         visit.stop()
         if not visit.adding:
-            stopped = render.Adding(problems=(phrase("stopped", visit.language),))
-            return self._noted(visit, stopped)
+            return self._noted(visit, self.house.told(visit, phrase("stopped", visit.language)))
         note = render.status(phrase("stopping", visit.language))
         return note, note, gr.skip(), gr.skip()
+
+    def on_leave_out(
+        self, visit: Visit, request: gr.Request, event: gr.EventData
+    ) -> tuple[Any, ...]:
+        _speak(visit, request)
+        return self._noted(visit, self.house.leave_out(visit, _number(_said(event)["file"])))
+
+    def on_dismiss(self, visit: Visit, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
+        _speak(visit, request)
+        return self._noted(visit, self.house.dismiss(visit, _number(_said(event)["place"])))
 
     def on_remove(self, visit: Visit, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
         _speak(visit, request)
@@ -763,6 +774,11 @@ def _said(event: gr.EventData) -> defaultdict[str, str]:
     """What the page says of an event, all of it text, whatever a client sends."""
     held = event._data if isinstance(event._data, dict) else {}
     return defaultdict(str, {str(key): str(value) for key, value in held.items()})
+
+
+def _number(said: str) -> int:
+    """0 for what is none, whatever a client sends."""
+    return int(said) if re.fullmatch("[0-9]{1,9}", said) else 0
 
 
 @contextmanager

@@ -166,6 +166,12 @@ document.addEventListener('click', (event) => {
       button.textContent = button.dataset.sure;
       button.removeAttribute('aria-label');
     }
+  } else if ((button = on('.status [data-leave-out]'))) {
+    trigger('leave_out', {file: button.dataset.leaveOut});
+    button.remove();
+  } else if ((button = on('.status [data-dismiss]'))) {
+    trigger('dismiss', {place: button.dataset.dismiss});
+    button.remove();
   } else if ((button = on('#talk .copy'))) {
     copy(button);
   } else if ((button = on('#talk [data-rate]'))) {

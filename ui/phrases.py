@@ -214,6 +214,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "remove": ("Remove", "Entfernen"),
     "really": ("Really remove?", "Wirklich entfernen?"),
     "stop": ("Cancel", "Abbrechen"),
+    "leave out": ("Leave out {}", "{} weglassen"),
     "stop trial": ("Stop, and report what is done", "Beenden und berichten, was bis dahin ist"),
     "stopping": ("Cancelling …", "Wird abgebrochen …"),
     "stopped": (
