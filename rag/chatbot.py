@@ -23,6 +23,7 @@ from rag.language import (
     DROPPED,
     FAILURES,
     FALLBACK,
+    NO_PASSAGES,
     NOTHING_ASKED,
     REFUSAL,
     UNKNOWN_LANGUAGE,
@@ -239,7 +240,7 @@ class Chatbot:
         answer = replace(
             blank,
             answered=bool(citations),
-            text=text or REFUSAL[query.language],
+            text=text or (REFUSAL if blank.passages else NO_PASSAGES)[query.language],
             mode="llm" if reply.text or reply.refused else "extractive",
             citations=citations,
             # The model has read what was found, and says that it does not answer.

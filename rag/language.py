@@ -14,6 +14,11 @@ REFUSAL: Mapping[str, str] = {
     "en": "The documents do not say. These passages come nearest; they are not given as an answer.",
 }
 
+NO_PASSAGES: Mapping[str, str] = {
+    "de": "Es gibt kein Dokument, aus dem sich antworten ließe: Fügen Sie zuerst eines hinzu.",
+    "en": "There is no document to answer from: add one first.",
+}
+
 NOTHING_ASKED: Mapping[str, str] = {
     "de": "Die Frage enthält kein Wort, nach dem sich suchen lässt: bitte ganz ausschreiben.",
     "en": "The question has no word to look for: ask it in full.",

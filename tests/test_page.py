@@ -226,8 +226,14 @@ def test_visitors_do_not_wait_for_each_other_and_see_what_they_wait_for(
     status = one.page.locator("#upload-status")
     playwright.expect(status).to_contain_text("Reading slow.txt", timeout=PATIENCE_MS)
     one.ask("Wie lange kochen Kartoffeln?")
-    turn = one.page.locator(".turn")
+    turn, box = one.page.locator(".turn").first, one.page.locator("#question textarea")
     playwright.expect(turn).to_contain_text("First, slow.txt is read", timeout=PATIENCE_MS)
+    playwright.expect(turn).not_to_contain_text("Searching")
+    one.ask("Wie lange kochen sie?")  # while the first one waits
+    second = one.page.locator(".turn:nth-child(2)")
+    playwright.expect(second).to_contain_text("First, slow.txt is read", timeout=PATIENCE_MS)
+    playwright.expect(box).to_have_value("")
+    box.fill("Und wie ")
     other.upload(files[1])
     other.added("quick.txt")
     other.ask("Wo steht der Tresor?")
@@ -238,7 +244,21 @@ def test_visitors_do_not_wait_for_each_other_and_see_what_they_wait_for(
     assert one.page.locator(".turn[data-done]").count() == 0  # the other one comes first
     answered.set()
     other.answered()
+    header = other.page.locator("#source header")
+    playwright.expect(header).to_contain_text("start.txt")
+    later = tmp_path / "later.txt"
+    later.write_text(f"{RECIPE} Und ruhen.", "utf-8")
+    other.upload(later)
+    other.added("later.txt")
+    playwright.expect(header).to_contain_text("start.txt")  # what is being read stays
     assert "slow.txt" in one.answered() + one.page.inner_text("#source header")
+    one.answered(2)
+    playwright.expect(box).to_have_value("Und wie ")  # nothing takes away what is being typed
+    for question in ("Wie lange kochen Kartoffeln?", "Wie lange?"):  # one right after the other
+        one.ask(question)
+    one.answered(4)
+    playwright.expect(one.page.locator(".turn")).to_have_count(4)
+    playwright.expect(box).to_have_value("")
     assert one.faults == other.faults == []
     one.page.context.close()
     other.page.context.close()
@@ -278,9 +298,13 @@ def test_what_waits_for_other_visitors_files_and_evaluations_says_so(
     playwright.expect(status).to_contain_text("Abgebrochen")
     playwright.expect(other.page.get_by_role("button", name="Abbrechen")).to_have_count(0)
     other.page.press("#question textarea", "Enter")  # it asks nothing
-    for file in (second, third):  # the second does not go lost
-        other.upload(file)
-        playwright.expect(status).to_contain_text(file.name)
+    for given in ((second, first), (third,)):  # the last one does not go lost
+        other.upload(*given)
+        playwright.expect(status).to_contain_text(given[-1].name)
+    for file in (second, first, third):
+        playwright.expect(status).to_contain_text(f"Wartet darauf, gelesen zu werden: {file.name}")
+    other.page.get_by_role("button", name="first.txt weglassen").click()
+    playwright.expect(status).not_to_contain_text("first.txt")
     other.ask("Wie lange kochen Kartoffeln?")
     playwright.expect(other.page.locator(".turn")).to_contain_text("Zuerst wird second.txt gelesen")
     assert other.page.locator("#source .page-text").count() == 1
@@ -509,6 +533,10 @@ def test_what_was_wrong_with_a_file_is_told_and_stays(browser: Any, address: str
     visit.ask(ENGLISH)
     visit.answered()
     playwright.expect(error).to_contain_text("empty.txt")
+    error.get_by_role("button", name="Close").click()
+    playwright.expect(page.locator("#upload-status")).to_have_text("")
+    drop(page, "empty.txt", " ")
+    playwright.expect(error).to_have_count(1)
     drop(page)
     visit.added("rezept.txt")
     visit.ask(ENGLISH)
@@ -609,11 +637,17 @@ def test_text_is_pasted_and_settings_change_the_page(browser: Any, address: str)
     assert "Mein <b>Rezept</b>" in page.inner_text("#documents")
     page.locator("#documents .read").last.click()
     playwright.expect(page.locator("#source h2")).to_have_text("Mein <b>Rezept</b>")
+    drop(page, "empty.txt", " ")
+    playwright.expect(page.locator("#upload-status .error")).to_have_count(1)
     page.click("#page-settings-button")
     page.get_by_label("Deutsch").check()
     page.get_by_role("tab", name="Fragen", exact=True).wait_for()
     page.wait_for_function("document.documentElement.lang === 'de'")
     page.get_by_role("heading", name="Einstellungen").wait_for()
+    # What is open stays open, and nothing stays in the old language.
+    playwright.expect(page.locator("#source .source")).to_have_attribute("lang", "de")
+    playwright.expect(page.locator("#source h2")).to_have_text("Mein <b>Rezept</b>")
+    playwright.expect(page.locator("#upload-status")).to_have_text("")
     chosen = page.get_by_label("Deutsch")
     accent = page.locator("#page-settings-button").evaluate(
         "e => getComputedStyle(e).getPropertyValue('--fill').trim()"
@@ -877,8 +911,11 @@ def test_a_later_answer_is_in_view(browser: Any, address: str) -> None:
     visit = Visit(browser, address, context=context)
     visit.ask("Who won the 2014 World Cup final?")  # what is refused fills the pane
     visit.answered()
+    visit.page.locator(".turn .why summary").click()
+    playwright.expect(visit.page.locator(".why[open]")).to_have_count(1)
     visit.ask(ENGLISH)
     visit.answered(2)
+    playwright.expect(visit.page.locator(".why[open]")).to_have_count(1)
     playwright.expect(visit.page.locator(".turn:nth-child(2) .question")).to_be_in_viewport()
     playwright.expect(visit.page.locator(".turn:nth-child(2) .actions")).to_be_in_viewport()
     assert visit.faults == []

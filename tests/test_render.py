@@ -172,7 +172,7 @@ def test_every_field_is_shown_as_the_text_it_is(hostile: str) -> None:
         render.status(hostile, [hostile]),
         render.adding(render.Adding((document,), (hostile,)), hostile),
         render.adding(render.Adding(reading=hostile, total=2), hostile),
-        render.adding(render.Adding(waiting=hostile), hostile),
+        render.adding(render.Adding(waiting=((1, hostile),)), hostile),
         render.conversation((), hostile, examples=[hostile]),
         render.state(hostile, None, (), on=True, place=hostile, kept=hostile, language=hostile),
         source.pane(document, marked, hostile, key=hostile, active=hostile),
@@ -326,11 +326,16 @@ def test_a_refusal_is_copied_with_its_passages() -> None:
 
 def test_while_files_are_read_it_is_said_what_became_of_each() -> None:
     document = Document("One.", "one.txt", "One")
-    found = render.Adding((document,), ("two.pdf is damaged",), "three.txt", 3, 4)
+    found = render.Adding((document,), ("two.pdf is damaged",), "three.txt", 3, 4, 7, ((8, "4"),))
     shown = _Elements(render.adding(found, "en"))
     assert "Added one.txt" in shown.text
     assert "two.pdf is damaged" in shown.text
     assert "Reading three.txt (3 of 4) …" in shown.text
+    assert "Waiting to be read: 4 …" in shown.text
+    buttons = [attributes for tag, attributes in shown.tags if tag == "button"]
+    names = ["Leave out three.txt", "Leave out 4", "Close"]
+    assert [button["aria-label"] for button in buttons] == names
+    assert [button.get("data-leave-out") for button in buttons] == ["7", "8", None]
 
 
 def test_the_page_of_documents_names_the_button_that_it_has() -> None:

@@ -21,7 +21,8 @@ from index.types import Document
 from rag.chatbot import Chatbot
 from rag.questions import check_answers, read_questions
 from tests.tiny import TinyEncoder
-from ui.phrases import known
+from ui import render, source
+from ui.phrases import known, phrase
 from ui.render import Adding
 from ui.visit import House, Visit, pasted
 
@@ -69,6 +70,20 @@ def test_what_a_visitor_adds_and_removes_no_other_sees(house: House) -> None:
     assert house.find(other, OWN.id) is None
     with pytest.raises(InputError):
         house.remove(other, OWN.id)
+
+
+def test_where_no_document_is_left_that_is_said_everywhere(house: House) -> None:
+    visit = Visit(language="de")
+    house.remove(visit, START.id)
+    *_, turn = house.ask(visit, "Wo steht der Tresor?")
+    shown = render.conversation([turn], "de")
+    assert "Es gibt kein Dokument" in shown
+    assert "folgenden Stellen" not in shown
+    assert 'class="copy"' not in shown
+    listed = render.documents(house.documents(visit), (), "de")
+    assert "Es sind keine Dokumente da." in listed
+    assert "<ul" not in listed
+    assert "Es sind keine Dokumente da." in source.pane(None, (), "de")
 
 
 def test_an_index_on_disk_is_everybodys(tmp_path: Path) -> None:
@@ -367,10 +382,11 @@ def test_cancel_stops_all_that_is_being_read(house: House) -> None:
 def test_what_waits_to_be_read_is_waited_for_stopped_or_refused(house: House) -> None:
     visit = Visit(language="en")
     third = Document("Noch ein Text.", "third.txt", "Third", "de")
-    assert house.give(visit, reading(OWN)).waiting == "own.txt"
+    assert house.give(visit, reading(OWN)).waiting == ((1, "own.txt"),)
     assert "own.txt" in house.awaited(visit)
-    house.give(visit, reading(third))
-    assert "waiting" in house.refuse_given(visit).problems[0]
+    house.give(visit, reading(third, third))
+    refused = house.refuse_given(visit)
+    assert ("waiting" in refused.problems[0], refused.waiting) == (True, ((1, "own.txt"),))
     assert [d.source for d in last(house.read(visit)).added] == ["own.txt"]
     assert house.awaited(visit) == ""
     house.give(visit, reading(third))
@@ -378,6 +394,32 @@ def test_what_waits_to_be_read_is_waited_for_stopped_or_refused(house: House) ->
     assert house.awaited(visit) == ""
     assert list(house.read(visit)) == []
     assert sources(house, visit) == ["start.txt", "own.txt"]
+
+
+def test_each_file_is_left_out_or_its_error_closed_by_itself(house: House) -> None:
+    def broken() -> Document:
+        raise InputError("broken.pdf is damaged")
+
+    visit = Visit(language="en")
+    third = Document("Noch ein Text.", "third.txt", "Third", "de")
+    last_one = Document("Ein letzter Text.", "last.txt", "Last", "de")
+    house.give(visit, [("broken.pdf", broken), *reading(OWN, third, last_one)])
+    steps = house.read(visit)
+    first = next(steps)
+    assert (first.reading, first.stop) == ("broken.pdf", 1)
+    assert [name for _, name in first.waiting] == ["own.txt", "third.txt", "last.txt"]
+    assert [name for _, name in house.leave_out(visit, 3).waiting] == ["own.txt", "last.txt"]
+    later = next(steps)
+    while later.reading != "own.txt":
+        later = next(steps)
+    assert later.problems == ("broken.pdf is damaged",)
+    house.leave_out(visit, later.stop)
+    assert house.dismiss(visit, 0).problems == ()
+    found = last(steps)
+    assert [document.source for document in found.added] == ["last.txt"]
+    assert found.problems == (phrase("stopped", "en"),)
+    assert sources(house, visit) == ["start.txt", "last.txt"]
+    assert visit.adding == {}
 
 
 def test_a_question_that_is_refused_says_so_and_the_next_is_answered(house: House) -> None:
@@ -400,6 +442,20 @@ def test_questions_are_answered_in_their_order(house: House) -> None:
         assert last_of == max(t.number for t in visit.turns if t.answer or t.error)
     assert visit.turns[1].error
     assert list(house.answer(visit)) == []
+
+
+def test_a_question_that_has_no_answer_yet_is_asked_once(house: House) -> None:
+    visit = Visit(language="en")
+    turn = house.begin(visit, "Wer?")
+    assert house.is_open(visit, "Wer?")
+    assert not house.is_open(visit, "Wo?")
+    house.wait(visit, turn, "First, own.txt is read")
+    assert visit.turns[0].waiting
+    house.wait(visit, turn, "")
+    list(house.answer(visit))
+    assert not house.is_open(visit, "Wer?")
+    house.wait(visit, turn, "")  # as late as that
+    assert visit.turns[0].answer is not None
 
 
 def test_an_error_is_the_turns(house: House) -> None:

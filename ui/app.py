@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -19,7 +20,6 @@ import webbrowser
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -52,7 +52,10 @@ _DRAWN = "watch('value', () => document.dispatchEvent(new Event('beleg:source'))
 _LISTED = "watch('value', () => document.dispatchEvent(new Event('beleg:documents')));"
 # The page's language is that of its head.
 _HEAD = """
-watch('value', () => { document.documentElement.lang = element.firstElementChild.lang; });
+watch('value', () => {
+  document.documentElement.lang = element.firstElementChild.lang;
+  document.dispatchEvent(new Event('beleg:language'));
+});
 """
 
 
@@ -237,11 +240,11 @@ class _Page:
         in_turn = quiet | {"trigger_mode": "multiple"}
         answering = in_turn | {"concurrency_id": "ask"}
         said = [self.talk, self.pane, self.state, self.visit]
-        asked = [self.box, self.talk, self.note, self.visit]
+        asked = [self.talk, self.note, self.visit]
         given = [self.box, self.visit]
         for asking in (
-            gr.on([self.box.submit, self.send.click], self.on_question, given, asked, **shown),
-            self.talk.ask_example(self.on_example, [self.visit], asked, **shown),
+            gr.on([self.box.submit, self.send.click], self.on_question, given, asked, **one_more),
+            self.talk.ask_example(self.on_example, [self.visit], asked, **one_more),
         ):
             answer = asking.success(self.on_answer, [self.visit], said, **answering)
             answer.failure(self.on_unanswered, [self.visit], [self.talk], **at_once)
@@ -261,6 +264,8 @@ class _Page:
             read.failure(self.on_unread, [self.visit], noted, **at_once)
         stops = [self.stop.click, self.stop_more.click]
         gr.on(stops, self.on_stop, [self.visit], noted, **at_once)
+        self.talk.leave_out(self.on_leave_out, [self.visit], noted, **at_once)
+        self.talk.dismiss(self.on_dismiss, [self.visit], noted, **at_once)
         removed = [self.note_more, self.listed, self.pane, self.visit]
         self.talk.remove_document(self.on_remove, [self.visit], removed, **quiet)
         if self.house.shared:  # others may have changed it
@@ -287,9 +292,8 @@ class _Page:
             kept = [*drawn, self.nearest]
             setting.input(self.on_settings, [*changed, self.visit], kept, **at_once)
         labels = [component for component, _ in self.labelled]
-        self.language.input(
-            self.on_language, [self.language, self.visit], [*drawn, *labels], **at_once
-        )
+        spoken = [*drawn, self.note, self.note_more, self.trial, *labels]
+        self.language.input(self.on_language, [self.language, self.visit], spoken, **at_once)
         begun = [*drawn, self.pane, self.language]
         self.blocks.load(self.on_load, [self.visit], begun, **at_once)
 
@@ -402,17 +406,18 @@ class _Page:
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Show a question, until the documents that were given before it are there."""
         _speak(visit, request)
-        if not question.strip():
-            yield question, gr.skip(), gr.skip(), visit
+        # Whoever clicks twice asks once.
+        if not question.strip() or self.house.is_open(visit, question):
+            yield gr.skip(), gr.skip(), visit
             return
         turn = self.house.begin(visit, question)
         # What was wrong with a file stays to be read.
         note: Any = gr.skip() if visit.adding or visit.failed else ""
         told = None
-        while (awaited := self.house.awaited(visit)) or told is None:
-            if awaited != told:
-                visit.replace(replace(turn, waiting=awaited))
-                yield "", self._talk(visit), note, visit
+        while told != "":
+            if (awaited := self.house.awaited(visit)) != told:
+                self.house.wait(visit, turn, awaited)
+                yield self._talk(visit), note, visit
                 told = awaited
             if awaited:
                 await asyncio.sleep(0.1)
@@ -440,13 +445,12 @@ class _Page:
         """A citation, a document, or another part of one was chosen."""
         _speak(visit, request)
         said = _said(event)
-        if said["label"]:
+        if said["label"] or not said["document"]:
             return self._source(visit, said["key"], said["label"])
         document = self.house.find(visit, said["document"])
         if document is None:
             return gr.skip()
-        part = int(said["part"]) if said["part"].isdecimal() else 0
-        return self._pane(document, visit, said["key"], part=part)
+        return self._pane(document, visit, said["key"], part=_number(said["part"]))
 
     def on_rate(self, visit: Visit, request: gr.Request, event: gr.EventData) -> Any:
         _speak(visit, request)
@@ -487,7 +491,8 @@ class _Page:
 
     def _added(self, visit: Visit, found: render.Adding) -> tuple[Any, ...]:
         shown: Any = gr.skip()
-        if found.added and not found.reading:
+        # Whoever has asked reads what was cited.
+        if found.added and not found.reading and not found.waiting and not visit.turns:
             shown = source.pane(found.added[-1], (), visit.language)
         talk: Any = gr.skip() if visit.turns else self._talk(visit)
         return self._documents(visit), shown, talk, visit
@@ -495,10 +500,19 @@ class _Page:
     def on_stop(self, visit: Visit) -> tuple[Any, ...]:
         visit.stop()
         if not visit.adding:
-            stopped = render.Adding(problems=(phrase("stopped", visit.language),))
-            return self._noted(visit, stopped)
+            return self._noted(visit, self.house.told(visit, phrase("stopped", visit.language)))
         note = render.status(phrase("stopping", visit.language))
         return note, note, gr.skip(), gr.skip()
+
+    def on_leave_out(
+        self, visit: Visit, request: gr.Request, event: gr.EventData
+    ) -> tuple[Any, ...]:
+        _speak(visit, request)
+        return self._noted(visit, self.house.leave_out(visit, _number(_said(event)["file"])))
+
+    def on_dismiss(self, visit: Visit, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
+        _speak(visit, request)
+        return self._noted(visit, self.house.dismiss(visit, _number(_said(event)["place"])))
 
     def on_remove(self, visit: Visit, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
         _speak(visit, request)
@@ -560,7 +574,10 @@ class _Page:
         for _, texts in self.labelled:
             said: dict[str, Any] = {k: phrase(v, visit.language) for k, v in texts.items()}
             labels.append(gr.update(**said))
-        return (*self._drawn(visit), *labels)
+        # What is being read is soon said anew; what was said of files is in the other language.
+        note: Any = gr.skip() if visit.adding else ""
+        trial = shown(visit.trial, visit.language) if visit.trial else gr.skip()
+        return (*self._drawn(visit), note, note, trial, *labels)
 
     # ---- For programs ----------------------------------------------------------------------
 
@@ -770,6 +787,11 @@ def _said(event: gr.EventData) -> defaultdict[str, str]:
     """What the page says of an event, all of it text, whatever a client sends."""
     held = event._data if isinstance(event._data, dict) else {}
     return defaultdict(str, {str(key): str(value) for key, value in held.items()})
+
+
+def _number(said: str) -> int:
+    """0 for what is none, whatever a client sends."""
+    return int(said) if re.fullmatch("[0-9]{1,9}", said) else 0
 
 
 @contextmanager

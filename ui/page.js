@@ -166,6 +166,12 @@ document.addEventListener('click', (event) => {
       button.textContent = button.dataset.sure;
       button.removeAttribute('aria-label');
     }
+  } else if ((button = on('.status [data-leave-out]'))) {
+    trigger('leave_out', {file: button.dataset.leaveOut});
+    button.remove();
+  } else if ((button = on('.status [data-dismiss]'))) {
+    trigger('dismiss', {place: button.dataset.dismiss});
+    button.remove();
   } else if ((button = on('#talk .copy'))) {
     copy(button);
   } else if ((button = on('#talk [data-rate]'))) {
@@ -210,6 +216,14 @@ document.addEventListener('beleg:source', () => {
   else if (source.dataset.active) activate(source.dataset.key, source.dataset.active, false);
 });
 
+// What is open stays open in another language.
+document.addEventListener('beleg:language', () => {
+  const {key, active, document: name, part} = pane()?.dataset ?? {};
+  if (!pane()?.lang || pane().lang === document.documentElement.lang) return;
+  wanted = active ? {key, label: active, focus: false} : null;
+  trigger('open_source', {key, label: active, document: name, part});
+});
+
 document.addEventListener('beleg:documents', () => {
   refocus('documents', '#documents li:last-child .remove', '#documents h2');
 });
@@ -217,6 +231,16 @@ document.addEventListener('beleg:documents', () => {
 // A new turn is read from its beginning, which stays in place while the answer grows, unless the
 // reader has moved; the answer is told to screen readers once it is whole.
 let following = false;
+
+// A question that has been taken leaves its box, but not what has been typed there since.
+function empty(question) {
+  const box = find('#question textarea');
+  const words = (text) => text.replace(/[^\p{L}\p{N}]+/gu, ' ').trim();
+  if (!box || words(box.value) !== words(question)) return;
+  box.value = '';
+  box.dispatchEvent(new Event('input', {bubbles: true}));
+}
+
 for (const kind of ['wheel', 'touchmove', 'pointerdown', 'keydown'])
   element.addEventListener(kind, () => { following = false; }, {passive: true});
 watch('value', () => {
@@ -226,13 +250,14 @@ watch('value', () => {
   if (last.dataset.key !== seen) {
     seen = last.dataset.key;
     following = true;
+    empty(last.querySelector('.question').textContent);
   }
+  turns.forEach(restore); // first: what is opened moves what is below it
   if (following) {
     const talk = last.parentElement;
     talk.scrollTop = last.offsetTop - talk.offsetTop - 8;
     following = !('done' in last.dataset || last.querySelector(':scope > .error'));
   }
-  turns.forEach(restore);
   point();
   const turn = `#talk .turn[data-key="${focus.key}"]`;
   const same = `${turn} .rate [data-rate="${focus.target?.dataset.rate}"]`;

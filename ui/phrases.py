@@ -196,7 +196,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "part": ("Part {} of {}", "Teil {} von {}"),
     "earlier": ("Earlier part", "Voriger Teil"),
     "later": ("Later part", "Nächster Teil"),
-    "nothing open": ("No document is open.", "Es ist kein Dokument geöffnet."),
+    "no documents": ("There are no documents.", "Es sind keine Dokumente da."),
     # Documents
     "wrong kind": (
         "{} is no file that can be read here; possible are {}.",
@@ -232,6 +232,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
     "remove": ("Remove", "Entfernen"),
     "really": ("Really remove?", "Wirklich entfernen?"),
     "stop": ("Cancel", "Abbrechen"),
+    "leave out": ("Leave out {}", "{} weglassen"),
     "stop trial": ("Stop, and report what is done", "Beenden und berichten, was bis dahin ist"),
     "stopping": ("Cancelling …", "Wird abgebrochen …"),
     "stopped": (

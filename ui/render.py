@@ -75,15 +75,16 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Adding:
-    """How far documents have been added: what is there, what went wrong, what is being read or
-    waits for that."""
+    """How far documents have been added: what is there, what went wrong, what is being read, by
+    the number that can ``stop`` it, and what is ``waiting`` for that, by its numbers."""
 
     added: tuple[Document, ...] = ()
     problems: tuple[str, ...] = ()
     reading: str = ""
     number: int = 0
     total: int = 0
-    waiting: str = ""
+    stop: int = 0
+    waiting: tuple[tuple[int, str], ...] = ()
 
 
 def where(document: Document, start: int, end: int, language: str) -> str:
@@ -266,29 +267,44 @@ def documents(
             f'<button type="button" class="read" {data} aria-label="{said("read")}: {title}">'
             f"{said('read')}</button>{'' if fixed else remove}</li>"
         )
+    listed = f'<ul class="documents">{"".join(items)}</ul>'
+    none = f"<p>{said('no documents')}</p>"
     more = len(in_use) - len(items)
     rest = f"<p>{safe(phrase('more documents', language).format(more))}</p>" if more else ""
     where_kept = said("fixed" if fixed else "kept for all" if shared else "kept here")
     how = "" if fixed else f'<p class="soft">{said("drop here too")} {said("limits")}</p>'
     return (
         f'<h2 tabindex="-1">{said("documents")}</h2><p class="soft">{where_kept}</p>'
-        f'<ul class="documents">{"".join(items)}</ul>{rest}{how}'
+        f"{listed if items else none}{rest}{how}"
     )
 
 
 def adding(found: Adding, language: str) -> str:
-    """How far documents have been added, and what went wrong."""
-    added = reading = ""
+    """How far documents have been added, and what went wrong: a line for each file that is not
+    there yet, with what leaves it out, and for each problem, with what closes it."""
+    lines = []
+
+    def line(said: str, kind: str = "", data: str = "", name: str = "") -> None:
+        cross = f' <button type="button" {data} aria-label="{safe(name)}">×</button>'
+        lines.append(f"<p{kind}>{safe(said)}{cross if data else ''}</p>")
+
     if found.added:
         names = ", ".join(document.source for document in found.added)
-        added = f"{phrase('added', language)} {names}"
+        line(f"{phrase('added', language)} {names}")
     if found.reading:
         of = phrase("of", language).format(found.number, found.total)
         place = f" ({of})" if found.total > 1 else ""
-        reading = f"{phrase('reading', language)} {found.reading}{place} …"
-    elif found.waiting:
-        reading = phrase("to be read", language).format(found.waiting)
-    return status(added, found.problems, reading)
+        data = f'data-leave-out="{found.stop}"' if found.stop else ""
+        name = phrase("leave out", language).format(found.reading)
+        line(f"{phrase('reading', language)} {found.reading}{place} …", "", data, name)
+    for number, waiting in found.waiting:
+        name = phrase("leave out", language).format(waiting)
+        said = phrase("to be read", language).format(waiting)
+        line(said, "", f'data-leave-out="{number}"', name)
+    for place_of, problem in enumerate(found.problems):
+        data = f'data-dismiss="{place_of}"'
+        line(problem, ' class="error"', data, phrase("dismiss", language))
+    return f'<div class="status" role="status">{"".join(lines)}</div>'
 
 
 def state(
@@ -342,9 +358,9 @@ def described(document: Document, *, text: bool = False) -> dict[str, Any]:
     return held | ({"text": document.text} if text else {})
 
 
-def status(done: str, problems: Iterable[str] = (), doing: str = "") -> str:
-    """A line on what was done, one on what is being done, and one for each problem."""
-    lines = [f"<p>{safe(line)}</p>" for line in (done, doing) if line]
+def status(done: str, problems: Iterable[str] = ()) -> str:
+    """A line on what was done, and one for each problem."""
+    lines = [f"<p>{safe(done)}</p>"] if done else []
     lines += [f'<p class="error">{safe(problem)}</p>' for problem in problems]
     return f'<div class="status" role="status">{"".join(lines)}</div>'
 
@@ -423,7 +439,7 @@ def _turn(turn: Turn, language: str, nearest: int, rating: bool) -> str:
         # Where its citations lead is known when it is whole; they are drawn as such before.
         text = _COMING.sub(r'<span class="marker">\1</span>', safe(turn.partial))
         parts.append(f'<p class="text" dir="auto">{text}</p>')
-    else:
+    elif not turn.waiting:
         parts.append(f'<p class="waiting">{safe(phrase("waiting", language))}</p>')
     if turn.waiting:
         parts.append(f'<p class="waiting">{safe(turn.waiting)}</p>')
@@ -592,10 +608,12 @@ def _actions(turn: Turn, language: str, nearest: int, rating: bool) -> str:
         return safe(phrase(key, language))
 
     copy = said("copy" if turn.answer.answered else "copy near")
+    # Where there are no documents, there is nothing to copy.
+    copied = turn.answer.answered or marks(turn.answer, nearest)
     parts = [
         f'<button type="button" class="copy" data-copy="{safe(markdown(turn, nearest))}"'
         f' data-copied="{said("copied")}">{copy}</button>'
-    ]
+    ] * bool(copied)
     if rating:
         right, wrong = turn.rated == "right", turn.rated in ("words", "not said")
         parts.append(

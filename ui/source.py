@@ -81,7 +81,7 @@ def pane(
     documents too: they are listed. ``above`` is HTML to stand over it.
     """
     if document is None:
-        nothing = safe(phrase("nothing open", language))
+        nothing = safe(phrase("no documents", language))
         return f'<div class="source" lang="{safe(language)}"><p class="soft">{nothing}</p></div>'
     own = [mark for mark in marked if mark.document == document]
     shown = next((mark for mark in own if mark.label == active), own[0] if own else None)

@@ -40,6 +40,14 @@ FEEDBACK = 10_000_000
 """The file of feedback grows to so many bytes."""
 
 
+class Stop(threading.Event):
+    """What stops the adding of some documents; the page knows it by its ``number``."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 Given: TypeAlias = Sequence[tuple[str, Callable[[], Document]]]
 """Documents to be added, each as its name and what reads it."""
 
@@ -52,8 +60,9 @@ class Visit:
     ``follow_ups`` are None while they are as the page was started; ``model`` says whether the
     language model answers, where there is one. ``adding`` holds what is being read or waits for
     that, each by what stops it; of these ``given`` waits, and the visit may be ``reading``.
-    ``coming`` are the documents that are being embedded; ``characters`` is how much text the visit
-    has added, with these.
+    ``found`` is how far that is, ``expected`` how many stops there were, ``newest`` the first of
+    those that were given last. ``coming`` are the documents that are being embedded;
+    ``characters`` is how much text the visit has added, with these.
     """
 
     bot: Chatbot | None = None
@@ -65,9 +74,12 @@ class Visit:
     follow_ups: bool | None = None
     model: bool = True
     translate: bool = False
-    adding: dict[threading.Event, str] = field(default_factory=dict)
-    given: list[tuple[threading.Event, Given]] = field(default_factory=list)
+    adding: dict[Stop, str] = field(default_factory=dict)
+    given: list[tuple[Stop, Given]] = field(default_factory=list)
+    expected: int = 0
     reading: bool = False
+    newest: int = 0
+    found: Adding = field(default_factory=Adding)
     failed: bool = False
     """Whether something was wrong with what was added last."""
     coming: list[Document] = field(default_factory=list)
@@ -93,9 +105,10 @@ class Visit:
         for stop, _ in waiting:
             self.adding.pop(stop, None)
 
-    def expect(self, given: Given) -> threading.Event:
+    def expect(self, given: Given) -> Stop:
         """Questions wait for these documents from now on; what stops their adding."""
-        stop = threading.Event()
+        self.expected += 1
+        stop = Stop(self.expected)
         self.adding[stop] = given[0][0] if given else ""
         return stop
 
@@ -158,24 +171,61 @@ class House:
         After ``visit.stop()`` no other is read, and the one at hand is not written, unless that
         has begun; what embeds it is left to end by itself. One that it would have replaced stays.
         """
-        yield from self._adding(visit, visit.expect(given), given, Adding())
+        yield from self._adding(visit, visit.expect(given), given)
 
     def give(self, visit: Visit, given: Given) -> Adding:
-        """Let documents wait until ``read`` adds them."""
-        visit.given.append((visit.expect(given), given))
-        return Adding(waiting=", ".join(name for name, _ in given))
+        """Let documents wait until ``read`` adds them, each by itself."""
+        with self._lock:
+            if not visit.reading and not visit.given:
+                visit.found = Adding()
+            visit.newest = visit.expected + 1
+            visit.given += [(visit.expect([one]), [one]) for one in given]
+        return self.progress(visit)
+
+    def progress(self, visit: Visit) -> Adding:
+        """How far the documents are that were given."""
+        waiting = [(stop.number, name) for stop, given in visit.given for name, _ in given]
+        return replace(visit.found, waiting=tuple(waiting))
+
+    def told(self, visit: Visit, problem: str) -> Adding:
+        """``progress``, and what went wrong."""
+        visit.found = replace(visit.found, problems=(*visit.found.problems, problem))
+        return self.progress(visit)
+
+    def leave_out(self, visit: Visit, number: int) -> Adding:
+        """Do not add the documents of this number, whether they wait or are being read."""
+        with self._lock:
+            for stop in list(visit.adding):
+                if stop.number == number:
+                    stop.set()
+            for waiting in list(visit.given):
+                if waiting[0].is_set():
+                    visit.given.remove(waiting)
+                    visit.adding.pop(waiting[0], None)
+        return self.progress(visit)
+
+    def dismiss(self, visit: Visit, place: int) -> Adding:
+        """Forget what went wrong, by its place among the problems."""
+        problems = list(visit.found.problems)
+        del problems[place : place + 1]
+        visit.found = replace(visit.found, problems=tuple(problems))
+        return self.progress(visit)
 
     def read(self, visit: Visit) -> Iterator[Adding]:
         """Add what waits, one after the other, unless that is being done already."""
-        found = Adding()
         while (first := self._first(visit)) is not None:
+            stop, given = first
             try:
-                for step in self._adding(visit, *first, found):
-                    yield (found := step)
+                for step in self._adding(visit, stop, given):
+                    added = (*visit.found.added, *step.added)
+                    problems = (*visit.found.problems, *step.problems)
+                    reading = stop.number if step.reading else 0
+                    visit.found = replace(step, added=added, problems=problems, stop=reading)
+                    yield self.progress(visit)
             finally:
                 visit.reading = False
 
-    def _first(self, visit: Visit) -> tuple[threading.Event, Given] | None:
+    def _first(self, visit: Visit) -> tuple[Stop, Given] | None:
         with self._lock:
             waiting = visit.given
             if visit.reading or not waiting:
@@ -186,21 +236,20 @@ class House:
     def refuse_given(self, visit: Visit) -> Adding:
         """What was given last is not taken, and why."""
         with self._lock:
-            stop, _ = visit.given.pop() if visit.given else (None, ())
-        if stop is not None:
-            del visit.adding[stop]
-        return Adding(problems=(phrase("busy", visit.language),))
+            for waiting in list(visit.given):
+                if waiting[0].number >= visit.newest:
+                    visit.given.remove(waiting)
+                    visit.adding.pop(waiting[0], None)
+        return self.told(visit, phrase("busy", visit.language))
 
-    def _adding(
-        self, visit: Visit, stop: threading.Event, given: Given, found: Adding
-    ) -> Iterator[Adding]:
+    def _adding(self, visit: Visit, stop: Stop, given: Given) -> Iterator[Adding]:
         try:
-            yield from self._one_by_one(visit, stop, given, replace(found, total=len(given)))
+            yield from self._one_by_one(visit, stop, given, Adding(total=len(given)))
         finally:
             visit.adding.pop(stop, None)
 
     def _one_by_one(
-        self, visit: Visit, stop: threading.Event, given: Given, found: Adding
+        self, visit: Visit, stop: Stop, given: Given, found: Adding
     ) -> Iterator[Adding]:
         language = visit.language
         if self.fixed:
@@ -314,6 +363,17 @@ class House:
         del visit.turns[:-TURNS]
         return turn
 
+    def is_open(self, visit: Visit, question: str) -> bool:
+        """Whether this is the question that was asked last, and has no answer yet."""
+        last = visit.turns[-1] if visit.turns else None
+        return last is not None and _is_open(last) and last.question == sendable(question)
+
+    def wait(self, visit: Visit, turn: Turn, awaited: str) -> None:
+        """Say what a question waits for, unless it is being answered already."""
+        held = visit.turn(f"t{turn.number}")
+        if held is not None and _is_open(held) and not held.partial:
+            visit.replace(replace(held, waiting=awaited))
+
     def awaited(self, visit: Visit) -> str:
         """What a question waits for, in words: the documents that were given before it."""
         names = [name for stop, name in list(visit.adding.items()) if not stop.is_set()]
@@ -322,8 +382,7 @@ class House:
     def answer(self, visit: Visit) -> Iterator[Turn]:
         """The first turn that has no answer yet, as it grows."""
         turns = list(visit.turns)
-        open_ = (n for n, turn in enumerate(turns) if turn.answer is None and not turn.error)
-        place = next(open_, None)
+        place = next((n for n, turn in enumerate(turns) if _is_open(turn)), None)
         if place is None:
             return
         for turn in self._reply(visit, turns[place].question, turns[:place]):
@@ -334,7 +393,7 @@ class House:
     def refuse(self, visit: Visit) -> None:
         """The last question is not taken; its turn says why."""
         turn = visit.turns[-1] if visit.turns else None
-        if turn is not None and turn.answer is None and not turn.error:
+        if turn is not None and _is_open(turn):
             visit.replace(replace(turn, error=phrase("busy", visit.language), waiting=""))
 
     def _reply(self, visit: Visit, question: str, earlier: Iterable[Turn]) -> Iterator[Turn]:
@@ -444,6 +503,10 @@ class House:
         if not sources:
             raise InputError(phrase("not in documents", visit.language))
         return asked | {"answers": [said]} | _only(sources)
+
+
+def _is_open(turn: Turn) -> bool:
+    return turn.answer is None and not turn.error
 
 
 def _append(file: Path, line: dict[str, Any], language: str) -> None:
