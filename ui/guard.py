@@ -115,7 +115,7 @@ class Guard:
         async def in_words(message: Message) -> None:
             nonlocal reworded
             if message["type"] == "http.response.start" and taken <= limit:
-                answer = _reworded(scope, headers, message["status"], language)
+                answer = _reworded(scope, headers, message["status"], taken, language)
                 if answer is not None:
                     reworded = True
                     await _refuse(with_policy, *answer)
@@ -191,12 +191,20 @@ def _too_large(limit: int, language: str) -> str:
 
 
 def _reworded(
-    scope: MutableMapping[str, Any], headers: dict[bytes, bytes], status: int, language: str
+    scope: MutableMapping[str, Any],
+    headers: dict[bytes, bytes],
+    status: int,
+    taken: int,
+    language: str,
 ) -> tuple[int, str, bytes] | None:
-    """What is said instead of Gradio's words: where a file is too large or the queue is full."""
-    if status == 413 and _is_upload(scope):
-        said = phrase("file too large", language).format(UPLOAD // 1_000_000)
-        return 413, said, _PLAIN
+    """What is said instead of Gradio's words: where a file is too large or cannot be taken, or the
+    queue is full; so many bytes have been ``taken``."""
+    if status in (400, 413) and _is_upload(scope):
+        if status == 413 and taken > UPLOAD:
+            said = phrase("file too large", language).format(UPLOAD // 1_000_000)
+            return 413, said, _PLAIN
+        # To Gradio a name with a line's end in it is too large, too.
+        return 400, phrase("unreadable upload", language), _PLAIN
     if status != 503 or not any(part in scope["path"] for part in ("/queue/join", "/call/")):
         return None
     # To 503 Gradio's page has words of its own, in English; its client for Python knows just that.

@@ -405,6 +405,10 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "gerade kein Platz: Alle Besucher zusammen haben so viel hinzugefügt, wie hineingeht. "
         "Versuchen Sie es in einer Stunde noch einmal",
     ),
+    "unreadable upload": (
+        "What was sent cannot be read, or the name of the file is not allowed.",
+        "Was gesendet wurde, ist nicht zu lesen, oder der Name der Datei ist nicht erlaubt.",
+    ),
     "broken upload": (
         "No file has come whole. Please send it again.",
         "Es ist keine Datei ganz angekommen. Bitte senden Sie sie noch einmal.",
