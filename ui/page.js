@@ -120,10 +120,11 @@ document.addEventListener('focusin', ({target}) => {
   focus = {target, where, key: target.closest('.turn')?.dataset.key};
 });
 
-// Whoever had the focus on what is no longer there does not begin at the page's top again.
+// Whoever had the focus on what is gone or hidden does not begin at the page's top again.
 function refocus(where, ...places) {
-  if (focus.where !== where || focus.target.isConnected) return;
-  if (document.activeElement !== document.body) return;
+  if (focus.where !== where || focus.target.checkVisibility()) return;
+  const {activeElement, body} = document;
+  if (activeElement !== body && activeElement.checkVisibility()) return;
   find(places.find((place) => find(place)))?.focus({preventScroll: true});
 }
 
