@@ -862,6 +862,10 @@ def test_on_a_phone_a_citation_leads_to_its_sentence_far_down(browser: Any, addr
     playwright.expect(mark).to_be_in_viewport()
     text = visit.page.locator(".page-text")
     assert text.evaluate("text => text.scrollTop > 2 * text.clientHeight")  # it was far down
+    for _ in range(12):  # what is behind the sheet cannot be reached
+        visit.page.keyboard.press("Tab")
+        assert not visit.page.evaluate("document.activeElement.matches('#talk *, .ask *')")
+    mark.focus()
     visit.page.keyboard.press("Escape")
     visit.page.locator(".why summary").click()
     cells = visit.page.locator(".why :is(th[scope=col], td)")

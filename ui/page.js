@@ -54,13 +54,22 @@ function show(key, label, focus) {
   trigger('open_source', {key, label});
 }
 
+// On a phone the source is a sheet over the conversation, which cannot be reached meanwhile.
+const phone = matchMedia('(max-width: 800px)');
+function cover() {
+  find('.desk > .column').inert = phone.matches && page.classList.contains('reading');
+}
+phone.addEventListener('change', cover);
+
 function open(key, label) {
   page.classList.add('reading', 'untipped'); // the quote would cover what is to be clicked next
+  cover();
   show(key, label, true);
 }
 
 function close() {
   page.classList.remove('reading');
+  cover();
   from?.focus();
 }
 
@@ -156,6 +165,7 @@ document.addEventListener('click', (event) => {
     trigger('ask_example', {question: button.textContent});
   } else if ((button = on('#documents .read'))) {
     page.classList.add('reading');
+    cover();
     from = button;
     trigger('open_source', {document: button.dataset.document});
     find('#page-ask-button')?.click();
