@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import ModelError
-from index.progress import progress_bar
+from index.progress import between_steps, progress_bar
 from index.reader import LOWER, Reader
 from index.vectors import Encoding, FloatMatrix, unit
 
@@ -240,6 +240,7 @@ class SentenceTransformerEncoder:
         out = np.zeros((len(texts), self.dimension), np.float32)
         with progress_bar(progress, len(texts)) as bar:
             for batch in self._batches(texts):
+                between_steps()
                 with self._turn():
                     found = self._forward([texts[i] for i in batch], self._prompt(kind))
                 out[batch] = unit(found["sentence_embedding"].float().numpy())

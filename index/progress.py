@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,24 @@ def clear_bars() -> None:
     """Make room for a line that is to stay: the bars come again below it."""
     for bar in _bars:
         bar.clear()
+
+
+_here = threading.local()
+
+
+@contextmanager
+def interrupted_by(check: Callable[[], None]) -> Iterator[None]:
+    """What takes long in this thread ends with what ``check`` raises between two of its steps."""
+    _here.check = check
+    try:
+        yield
+    finally:
+        del _here.check
+
+
+def between_steps() -> None:
+    """Raises what this thread is to be interrupted by, if it is."""
+    getattr(_here, "check", lambda: None)()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from huggingface_hub import constants
 
 from index.embed import BUNDLED, SentenceTransformerEncoder
 from index.errors import ModelError
+from index.progress import interrupted_by
 from rag.chatbot import EXAMPLE, Chatbot
 
 TEXTS = [line for line in EXAMPLE.read_text("utf-8").splitlines() if line]
@@ -106,6 +107,23 @@ def test_a_question_waits_for_one_batch_of_others_not_for_all(
     encoder.passages(["upload " * 2000] * 5)
     asked[0].join()
     assert "".join(turns) == "uquuuu"
+
+
+def test_embedding_ends_between_two_batches(bot: Chatbot) -> None:
+    asked: list[int] = []
+
+    class Enough(Exception):
+        pass
+
+    def check() -> None:
+        asked.append(1)
+        if len(asked) > 1:
+            raise Enough
+
+    with pytest.raises(Enough), interrupted_by(check):
+        bot.index.encoder.passages(TEXTS * 100)
+    assert len(asked) == 2
+    assert len(bot.index.encoder.passages(TEXTS[:2])) == 2
 
 
 def test_a_window_leaves_room_for_prompts_and_special_tokens(tmp_path: Path) -> None:

@@ -242,6 +242,39 @@ def test_cancel_does_not_wait_for_what_is_embedded_and_what_was_there_stays(
     assert list(house.documents(visit)) == [START, newer]
 
 
+@pytest.mark.parametrize("end", ["the visitor leaves", "the page is closed"])
+def test_what_is_embedded_is_given_up_at_the_end(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Slow()
+    index = PassageIndex(encoder=encoder)
+    index.add(START)
+    house, visit = House(Chatbot(index)), Visit(language="en")
+    encoder.held = True
+    before = set(threading.enumerate())
+    third = Document("Noch ein Text.", "third.txt", "Third", "de")
+    house.give(visit, reading(OWN, third))
+    steps = house.read(visit)
+    if end == "the visitor leaves":
+        next(steps)
+
+        def leave(self: object, seconds: float) -> bool:  # as Gradio ends the steps
+            assert encoder.begun.wait(30)
+            raise GeneratorExit
+
+        monkeypatch.setattr("ui.visit._Work.wait", leave)
+        with pytest.raises(GeneratorExit):
+            next(steps)
+        encoder.go_on.set()
+    else:
+        reader = threading.Thread(target=lambda: list(steps))
+        reader.start()
+        assert encoder.begun.wait(30)
+        threading.Timer(0.2, encoder.go_on.set).start()
+        house.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+    assert list(house.documents(visit)) == [START]
+
+
 def test_what_is_being_written_when_it_is_cancelled_is_there_and_told(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

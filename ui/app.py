@@ -659,7 +659,8 @@ def serve(
         warming = threading.Thread(target=_warm, args=(bot, *examples[:1]))
         warming.start()
         local = guard.is_loopback(host)
-        page = build(bot, examples, feedback=feedback, changes=changes, local=local)
+        house = House(bot, feedback=feedback, changes=changes)
+        page = _Page(house, examples, local).blocks
         try:
             _, address, _ = page.launch(
                 server_name=host,
@@ -699,6 +700,7 @@ def serve(
             threading.Event().wait()
         finally:
             page.close(verbose=False)
+            house.close()
 
 
 def _warm(bot: Chatbot, question: str = "Warm?") -> None:

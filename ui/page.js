@@ -54,13 +54,22 @@ function show(key, label, focus) {
   trigger('open_source', {key, label});
 }
 
+// On a phone the source is a sheet over the conversation, which cannot be reached meanwhile.
+const phone = matchMedia('(max-width: 800px)');
+function cover() {
+  find('.desk > .column').inert = phone.matches && page.classList.contains('reading');
+}
+phone.addEventListener('change', cover);
+
 function open(key, label) {
   page.classList.add('reading', 'untipped'); // the quote would cover what is to be clicked next
+  cover();
   show(key, label, true);
 }
 
 function close() {
   page.classList.remove('reading');
+  cover();
   from?.focus();
 }
 
@@ -120,10 +129,11 @@ document.addEventListener('focusin', ({target}) => {
   focus = {target, where, key: target.closest('.turn')?.dataset.key};
 });
 
-// Whoever had the focus on what is no longer there does not begin at the page's top again.
+// Whoever had the focus on what is gone or hidden does not begin at the page's top again.
 function refocus(where, ...places) {
-  if (focus.where !== where || focus.target.isConnected) return;
-  if (document.activeElement !== document.body) return;
+  if (focus.where !== where || focus.target.checkVisibility()) return;
+  const {activeElement, body} = document;
+  if (activeElement !== body && activeElement.checkVisibility()) return;
   find(places.find((place) => find(place)))?.focus({preventScroll: true});
 }
 
@@ -155,6 +165,7 @@ document.addEventListener('click', (event) => {
     trigger('ask_example', {question: button.textContent});
   } else if ((button = on('#documents .read'))) {
     page.classList.add('reading');
+    cover();
     from = button;
     trigger('open_source', {document: button.dataset.document});
     find('#page-ask-button')?.click();

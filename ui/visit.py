@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from index.errors import BelegError, InputError
 from index.language import detect_language
+from index.progress import interrupted_by
 from index.text import canonical
 from index.types import Document
 from rag.answer import Answer
@@ -36,6 +37,8 @@ CHARACTERS = 50_000_000
 """And so many characters of text."""
 ALL_CHARACTERS = 200_000_000
 """All visits together may add so many, whose vectors take ten times as many bytes."""
+PATIENCE = 5.0
+"""So many seconds, when the page is closed, each document has that is still being added."""
 FEEDBACK = 10_000_000
 """The file of feedback grows to so many bytes."""
 
@@ -139,6 +142,8 @@ class House:
         """Held while it is decided what a visit's changes go into, and whether there is room."""
         self._visits: weakref.WeakSet[Visit] = weakref.WeakSet()
         """Those that have added something."""
+        self._works: weakref.WeakSet[_Work] = weakref.WeakSet()
+        self._closed = False
 
     # ---- Documents -------------------------------------------------------------------------
 
@@ -228,7 +233,7 @@ class House:
     def _first(self, visit: Visit) -> tuple[Stop, Given] | None:
         with self._lock:
             waiting = visit.given
-            if visit.reading or not waiting:
+            if visit.reading or not waiting or self._closed:
                 return None
             visit.reading = True
             return waiting.pop(0)
@@ -246,6 +251,7 @@ class House:
         try:
             yield from self._one_by_one(visit, stop, given, Adding(total=len(given)))
         finally:
+            stop.set()  # whoever leaves the page does not have it read to its end
             visit.adding.pop(stop, None)
 
     def _one_by_one(
@@ -261,6 +267,7 @@ class House:
             if stop.is_set():
                 break
             work = _Work(partial(self._add, visit, read), stop)
+            self._works.add(work)
             while not work.wait(0.1) and not work.is_given_up():
                 continue
             if not work.wait(0) or isinstance(work.error, _GivenUp):
@@ -275,6 +282,15 @@ class House:
         if stop.is_set():
             found = replace(found, problems=(*found.problems, phrase("stopped", language)))
         yield found
+
+    def close(self) -> None:
+        """Give up what is being added, unless it is being written; that is waited for."""
+        self._closed = True
+        works = list(self._works)
+        for work in works:
+            work.give_up()
+        for work in works:
+            work.wait(PATIENCE)
 
     def _add(
         self, visit: Visit, read: Callable[[], Document], begin: Callable[[], None]
@@ -542,7 +558,7 @@ class _GivenUp(Exception):
 
 class _Work:
     """Something that is being added in a thread of its own; it is given up, and left to itself,
-    if it is to ``stop`` before it begins to write."""
+    if it is to ``stop`` before it begins to write: it ends with the step that it is at."""
 
     def __init__(
         self, add: Callable[[Callable[[], None]], list[Document]], stop: threading.Event
@@ -558,7 +574,8 @@ class _Work:
 
     def _run(self) -> None:
         try:
-            self.added = self._add(self._begin)
+            with interrupted_by(self._go_on):
+                self.added = self._add(self._begin)
         except Exception as error:
             self.error = error
         self._done.set()
@@ -568,6 +585,13 @@ class _Work:
             if self._stop.is_set():
                 raise _GivenUp
             self._writes = True
+
+    def _go_on(self) -> None:
+        if self.is_given_up():
+            raise _GivenUp
+
+    def give_up(self) -> None:
+        self._stop.set()
 
     def is_given_up(self) -> bool:
         with self._lock:
