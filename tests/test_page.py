@@ -701,20 +701,27 @@ def test_test_questions_are_asked_and_a_failure_opens(
     page.context.close()
 
 
-@pytest.fixture
-def hostile(tmp_path: Path) -> Iterator[str]:
+@contextmanager
+def started(arguments: list[str], folder: Path) -> Iterator[str]:
+    """A page in a process of its own, which keeps uploads in a folder; the first line it says."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.hostile_page"],
+        arguments,
         cwd=ROOT,
-        env=environment(TMPDIR=str(tmp_path)),
+        env=environment(TMPDIR=str(folder)),
         stdout=subprocess.PIPE,
         encoding="utf-8",
     ) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            yield process.stdout.readline()
         finally:
             process.terminate()
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Iterator[str]:
+    with started([sys.executable, "-m", "tests.hostile_page"], tmp_path) as line:
+        yield line.strip()
 
 
 def test_500_hostile_texts_are_only_text(browser: Any, hostile: str) -> None:
@@ -1001,18 +1008,8 @@ def shared(bot: Chatbot, tmp_path: Path) -> Iterator[str]:
     index.add(START)
     index.close()
     arguments = ["--index", tmp_path / "index", "--host", "0.0.0.0", "--auth", "anna:geheim"]
-    with subprocess.Popen(
-        command("chat", *arguments),
-        cwd=ROOT,
-        env=environment(TMPDIR=str(tmp_path)),
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[3].replace("0.0.0.0", "127.0.0.1")
-        finally:
-            process.terminate()
+    with started(command("chat", *arguments), tmp_path) as line:
+        yield line.split()[3].replace("0.0.0.0", "127.0.0.1")
 
 
 def test_others_log_in_and_may_only_ask(browser: Any, shared: str) -> None:
