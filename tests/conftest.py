@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,36 @@ def environment(**extra: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BELEG_")}
     kept["BELEG_CONFIG"] = os.environ["BELEG_CONFIG"]
     return kept | {"PYTHONIOENCODING": "utf-8"} | extra
+
+
+@contextmanager
+def chat(*arguments: str | Path, **env: str) -> Iterator[str]:
+    """The address of the chat, started as ``beleg``, ended with Ctrl-C, and silent meanwhile."""
+    with subprocess.Popen(
+        command("chat", *arguments),
+        cwd=ROOT,
+        env=environment(**env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+        if found is None:
+            process.kill()
+            pytest.fail(f"no address but {line!r}; {process.stderr.read()}")
+        try:
+            yield found[0]
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                assert process.wait(30) == 130
+            finally:
+                process.kill()  # or leaving the with statement would wait for ever
+        assert process.stdout.read() == ""
+        assert process.stderr.read() == ""
 
 
 @pytest.fixture(scope="session")
@@ -79,32 +110,9 @@ def feedback(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(uploads: Path, feedback: Path) -> Iterator[str]:
-    """The chat on the bundled example, started as ``beleg`` and ended with Ctrl-C."""
-    with subprocess.Popen(
-        command("chat", "--feedback", feedback),
-        cwd=ROOT,
-        env=environment(TMPDIR=str(uploads)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
-        if found is None:
-            process.kill()
-            pytest.fail(f"no address but {line!r}; {process.stderr.read()}")
-        try:
-            yield found[0]
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                assert process.wait(30) in (0, 130)
-            finally:
-                process.kill()  # or leaving the with statement would wait for ever
-        assert process.stdout.read() == ""
-        assert process.stderr.read() == ""
+    """The chat on the bundled example."""
+    with chat("--feedback", feedback, TMPDIR=str(uploads)) as found:
+        yield found
     assert list(uploads.rglob("*.txt")) == []
 
 

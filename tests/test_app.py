@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from index.load import SUFFIXES
+from tests.conftest import chat
 
 playwright = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
 from playwright.sync_api import Browser, BrowserContext, Page, Request  # noqa: E402
@@ -237,6 +238,18 @@ def test_a_session_without_a_name_is_refused_in_words(
         told = json.loads(reply.read())
         assert "Sitzung (session_hash) ist leer" in told["detail"] if session == "" else told
     connection.close()
+
+
+def test_ctrl_c_ends_the_chat_whatever_it_is_at(tmp_path: Path) -> None:
+    from gradio_client import Client, handle_file
+
+    large = tmp_path / "large.txt"
+    large.write_text("\n\n".join(f"{n}. {RECIPE}" for n in range(5_000)), "utf-8")
+    with chat(TMPDIR=str(tmp_path)) as address:
+        client = Client(address, verbose=False, analytics_enabled=False)
+        client.submit([handle_file(large)], api_name="/add")
+        first, *_ = [client.submit(f"{ENGLISH} ({n})", api_name="/ask") for n in range(8)]
+        assert first.result(60)["answered"]
 
 
 def test_what_a_client_adds_is_its_sessions_alone(address: str, tmp_path: Path) -> None:

@@ -9,14 +9,17 @@ are one line each. Nothing heavy is imported before a command needs it, so that
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -33,6 +36,24 @@ FELL_SHORT = DAMAGED = 1
 
 EXAMPLES = ("recall-why", "minsk-mediators", "climate-when", "x-worldcup")
 """Which of the bundled questions the chat offers; the last has no answer in the article."""
+
+
+def run() -> NoReturn:
+    """``main``, and the end of the process, whatever its other threads are at.
+
+    Gradio answers in threads that do not hold Python up, and one that is amid torch when Python
+    takes itself down aborts ("terminate called without an active exception").
+    """
+    try:
+        code = main()
+    except SystemExit as end:  # of argparse, or a kill
+        code = end.code if isinstance(end.code, int) else DONE
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -635,4 +656,4 @@ def _fail(line: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()
