@@ -702,12 +702,12 @@ def test_test_questions_are_asked_and_a_failure_opens(
 
 
 @contextmanager
-def started(arguments: list[str], folder: Path) -> Iterator[str]:
+def started(arguments: list[str], folder: Path, **env: str) -> Iterator[str]:
     """A page in a process of its own, which keeps uploads in a folder; the first line it says."""
     with subprocess.Popen(
         arguments,
         cwd=ROOT,
-        env=environment(TMPDIR=str(folder)),
+        env=environment(TMPDIR=str(folder), **env),
         stdout=subprocess.PIPE,
         encoding="utf-8",
     ) as process:
@@ -822,18 +822,9 @@ def chatting(say: Callable[[dict[str, Any]], Reply], folder: Path) -> Iterator[s
     with serving() as server:
         server.say = say
         model = ["--llm", "openai:tiny", "--llm-url", server.address]
-        with subprocess.Popen(
-            command("chat", *model, "--feedback", folder / "feedback.jsonl"),
-            cwd=ROOT,
-            env=environment(TMPDIR=str(folder), OPENAI_API_KEY="x"),
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-        ) as process:
-            assert process.stdout is not None
-            try:
-                yield process.stdout.readline().split()[3]
-            finally:
-                process.terminate()
+        arguments = command("chat", *model, "--feedback", folder / "feedback.jsonl")
+        with started(arguments, folder, OPENAI_API_KEY="x") as line:
+            yield line.split()[3]
 
 
 @pytest.fixture

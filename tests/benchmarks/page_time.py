@@ -11,33 +11,17 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.conftest import ROOT, command, environment
+from tests.conftest import chat
 
 IMPORTS = "import gradio; from index.embed import SentenceTransformerEncoder as E; E().window"
 LOOK_SECONDS = 3
-
-
-@contextmanager
-def chat() -> Iterator[str]:
-    """The chat on the bundled example, and its address once it serves."""
-    with subprocess.Popen(
-        command("chat"), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, encoding="utf-8"
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield next(word for word in process.stdout.readline().split() if "://" in word)
-        finally:
-            process.send_signal(signal.SIGINT)
 
 
 def answered(browser: Browser, address: str, look: float) -> tuple[float, float]:
