@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.news import QUESTIONS, rows
 from tests.benchmarks.squad import texts_with_questions
 
 FOLDER = Path(__file__).parent / "benchmarks" / "questions"
+UNANSWERABLE = ("near", "topic", "far", "trap")
 
 
 @pytest.mark.parametrize(("part", "texts"), [("dev", 24), ("train", 100)])
@@ -20,9 +24,8 @@ def test_answers_stand_in_their_texts(part: str, texts: int) -> None:
         ids = {lang: [a.id for a in asked if a.language == lang] for lang in ("de", "en")}
         assert ids["de"] == ids["en"]
         assert len(set(ids["de"])) == len(ids["de"])
-        unanswerable = ("near", "topic", "far", "trap")
         for a in asked:
-            assert bool(a.answers) != (a.style in unanswerable), f"{path.name}: {a.id}"
+            assert bool(a.answers) != (a.style in UNANSWERABLE), f"{path.name}: {a.id}"
             assert all(answer in text for answer in a.answers), f"{path.name}: {a.id}"
 
 
@@ -32,3 +35,41 @@ def test_what_is_measured_was_not_learnt() -> None:
         for part in ("dev", "train")
     }
     assert not names["dev"] & names["train"]
+
+
+def test_windows_of_news_overlap_nowhere_and_their_answers_have_a_line() -> None:
+    lines = gzip.decompress(QUESTIONS.read_bytes()).decode().splitlines()
+    windows = [json.loads(line) for line in lines]
+    numbers = [number for window in windows for number in window["lines"]]
+    assert len(set(numbers)) == len(numbers)
+    assert len({window["id"] for window in windows}) == len(windows)
+    assert sum(window["split"] == "dev" for window in windows) == 171
+    for window in windows:
+        for question in window["questions"]:
+            assert ("answer" in question) != (question["style"] in UNANSWERABLE)
+            beside = [question["beside"]] if "beside" in question else []
+            named = question.get("lines", []) + beside
+            assert len(set(named)) == len(named)
+            assert all(1 <= number <= len(window["lines"]) for number in named)
+
+
+def window(split: str) -> dict[str, object]:
+    said = {"de": "Biden sagte Ja", "en": "Biden said yes"}
+    asked = {"de": "Warum?", "en": "Why?", "style": "cause", "lines": [1], "answer": said}
+    nothing = {"de": "Wo?", "en": "Where?", "style": "near"}
+    return {"id": "m1", "split": split, "questions": [{**asked, "beside": 2}, nothing]}
+
+
+@pytest.mark.parametrize(
+    ("split", "answers"),
+    [("train", ["Biden said yes", "Moscow called him back."]), ("dev", ["Biden said yes"])],
+)
+def test_what_a_reason_is_asked_about_is_learnt_but_not_measured(
+    split: str, answers: list[str]
+) -> None:
+    sentences = ["Biden said yes to that.", "Moscow called him back.", "All went on."]
+    found, nothing = map(json.loads, rows(window(split), "de", "en", sentences))
+    assert (found["id"], found["question"], found["style"]) == ("m1-00", "Warum?", "cause")
+    assert found["answers"] == answers
+    assert [text in found["sentence"] for text in sentences] == [True, len(answers) == 2, False]
+    assert (nothing["question"], nothing["answerable"], nothing["answers"]) == ("Wo?", False, [])

@@ -4,7 +4,7 @@
 
 questions/news.jsonl.gz holds questions only: the text is news of the WMT test sets, which is
 not ours to give. PAIRS is the file of sentence pairs that the encoder was taught from; each
-row names its lines. Writes FOLDER/train and FOLDER/dev (100 of the windows, which nothing
+row names its lines. Writes FOLDER/train and FOLDER/dev (171 of the windows, which nothing
 was taught on), in German and in English, as index.distill reads lessons.
 """
 
@@ -35,6 +35,10 @@ def rows(window: dict[str, Any], asked: str, text: str, sentences: list[str]) ->
             if not holding:
                 continue
             row |= {"answers": [answer], "sentence": holding[0]}
+            if "beside" in question and window["split"] == "train":
+                # What the question asks about, told apart from its reason: a good quote has both.
+                effect = sentences[question["beside"] - 1]
+                row |= {"answers": [answer, effect], "sentence": f"{holding[0]}\n{effect}"}
         else:
             row |= {"answers": [], "answerable": False}
         found.append(json.dumps(row, ensure_ascii=False))
