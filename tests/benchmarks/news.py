@@ -20,6 +20,12 @@ QUESTIONS = Path(__file__).parent / "questions" / "news.jsonl.gz"
 LANGUAGES = ("de", "en")
 
 
+def windows() -> list[dict[str, Any]]:
+    """Every window with its questions."""
+    lines = gzip.decompress(QUESTIONS.read_bytes()).decode().splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def rows(window: dict[str, Any], asked: str, text: str, sentences: list[str]) -> list[str]:
     """The lines of one question file: asked in one language of the text in another."""
     found = []
@@ -52,8 +58,7 @@ def main() -> None:
     args = parser.parse_args()
     with gzip.open(args.pairs, "rt", encoding="utf-8") as file:
         pairs = [line.rstrip("\n").split("\t") for line in file]
-    for line in gzip.decompress(QUESTIONS.read_bytes()).decode().splitlines():
-        window = json.loads(line)
+    for window in windows():
         folder = args.out / window["split"]
         folder.mkdir(parents=True, exist_ok=True)
         for column, text in enumerate(LANGUAGES):
