@@ -145,21 +145,26 @@ def test_an_answer_is_the_tokens_and_sentences_that_hold_it(
     rows = [
         {"question": "When was the bridge built?", "answers": ["1741"]},
         {"question": "How many people live there?", "answers": ["300 Menschen"], "sentence": text},
+        # Both sentences are right; what is marked is the first answer named.
+        {"question": "Why is it new?", "answers": ["1802 ein", "Die alte Brücke wurde 1741"]},
+        {"question": "Why is it gone?", "answers": ["Die alte Brücke", "1802 ein"]},
         {"question": "Who built it?", "answers": []},
         {"question": "What is the capital?", "answers": ["Paris"]},
     ]
     file = tmp_path / "bridge-de.questions.en.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)), "utf-8")
     (page,), asked = material([tmp_path], encoder)
-    assert len(asked) == 3  # an answer that is not in the text teaches nothing
+    assert len(asked) == 5  # an answer that is not in the text teaches nothing
     found = []
-    for question in asked[:2]:
+    for question in asked[:4]:
         sentences, tokens = question.right[0]
         assert tokens is not None
         span = slice(page.encoding.offsets[tokens[0], 0], page.encoding.offsets[tokens[1], 1])
         found.append((sentences.tolist(), text[span].removesuffix(".")))
-    assert found == [([True, False, False], "1741"), ([False, False, True], "300 Menschen")]
-    assert asked[2].right == {}
+    both = [True, True, False]
+    assert found[:2] == [([True, False, False], "1741"), ([False, False, True], "300 Menschen")]
+    assert found[2:] == [(both, "1802 ein"), (both, "Die alte Brücke")]
+    assert asked[4].right == {}
 
 
 def test_each_question_is_read_with_a_page_that_answers_and_one_that_does_not(

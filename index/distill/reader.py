@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -244,13 +245,13 @@ def answers_on(page: Page, row: dict[str, Any]) -> tuple[NDArray[np.bool_], tupl
     spans = [(span.start - start, span.end - start) for span in page.passage.sentences]
     here = np.asarray(answering(row, [text[a:b] for a, b in spans]), np.bool_)
     tokens = None
-    for a, b in (spans[i] for i in np.flatnonzero(here)):
-        for answer in row["answers"]:
-            if (at := text.find(answer, a, b)) >= 0:
-                offsets = page.encoding.offsets
-                inside = np.flatnonzero((offsets[:, 1] > at) & (offsets[:, 0] < at + len(answer)))
-                if len(inside):
-                    tokens = (int(inside[0]), int(inside[-1]))
+    # The first answer named is the one to mark: others may tell what it is the reason of.
+    for answer, i in product(reversed(row["answers"]), np.flatnonzero(here)):
+        if (at := text.find(answer, *spans[i])) >= 0:
+            offsets = page.encoding.offsets
+            inside = np.flatnonzero((offsets[:, 1] > at) & (offsets[:, 0] < at + len(answer)))
+            if len(inside):
+                tokens = (int(inside[0]), int(inside[-1]))
     return here, tokens
 
 
