@@ -123,7 +123,7 @@ def test_teacher_and_start_may_have_other_vocabularies(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     teacher, start = tiny_models(tmp_path)
-    quick = [str(pairs_file(tmp_path)), "--quick", "--hold-out", "50", "--rate", "5"]
+    quick = [str(pairs_file(tmp_path)), "--quick", "--hold-out", "50", "--rate", "8"]
     quick += ["--teacher", str(teacher), "--start", str(start)]
     weights = [load_file(start / "model.safetensors")]
     for blend in ("1", "0.25"):
