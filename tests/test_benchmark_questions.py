@@ -51,6 +51,28 @@ def test_windows_of_news_overlap_nowhere_and_their_answers_have_a_line() -> None
             assert all(1 <= number <= len(window["lines"]) for number in named)
 
 
+def test_every_answer_about_an_invented_text_stands_in_its_line() -> None:
+    found = windows("invented.jsonl.gz")
+    assert len({told["id"] for told in found}) == len(found) == 546
+    for told in found:
+        assert told["split"] == "train"
+        for question in told["questions"]:
+            assert ("answer" in question) != (question["style"] in UNANSWERABLE)
+            named = [
+                *question.get("lines", []),
+                *([question["beside"]] if "beside" in question else []),
+            ]
+            assert len(set(named)) == len(named)
+            assert all(1 <= number <= len(told["sentences"]) for number in named)
+            if "answer" in question:
+                line = told["sentences"][question["lines"][0] - 1]
+                assert question["answer"][told["language"]] in line
+        for asked in ("de", "en"):
+            assert len(rows(told, asked, told["language"], told["sentences"])) == len(
+                told["questions"]
+            )
+
+
 def window(split: str) -> dict[str, object]:
     said = {"de": "Biden sagte Ja", "en": "Biden said yes"}
     asked = {"de": "Warum?", "en": "Why?", "style": "cause", "lines": [1], "answer": said}

@@ -1,11 +1,12 @@
-"""Questions about news: lay them beside the text that they are about.
+"""Questions about news, and about invented texts, laid beside the text that they are about.
 
     python -m tests.benchmarks.news PAIRS.tsv.gz --out FOLDER
 
 questions/news.jsonl.gz holds questions only: the text is news of the WMT test sets, which is
 not ours to give. PAIRS is the file of sentence pairs that the encoder was taught from; each
 row names its lines. Writes FOLDER/train and FOLDER/dev (171 of the windows, which nothing
-was taught on), in German and in English, as index.distill reads lessons.
+was taught on), in German and in English, as index.distill reads lessons, and to FOLDER/train
+the texts of questions/invented.jsonl.gz, each in its one language.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-QUESTIONS = Path(__file__).parent / "questions" / "news.jsonl.gz"
+QUESTIONS = Path(__file__).parent / "questions"
 LANGUAGES = ("de", "en")
 
 
-def windows() -> list[dict[str, Any]]:
-    """Every window with its questions."""
-    lines = gzip.decompress(QUESTIONS.read_bytes()).decode().splitlines()
+def windows(file: str = "news.jsonl.gz") -> list[dict[str, Any]]:
+    """Every window of news, or every text of another such file, with its questions."""
+    lines = gzip.decompress((QUESTIONS / file).read_bytes()).decode().splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -51,6 +52,17 @@ def rows(window: dict[str, Any], asked: str, text: str, sentences: list[str]) ->
     return found
 
 
+def lay(out: Path, window: dict[str, Any], text: str, sentences: list[str]) -> None:
+    """Write the text in that language, and its questions in both."""
+    folder = out / window["split"]
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{window['id']}-{text}"
+    (folder / f"{name}.{text}.txt").write_text(" ".join(sentences), "utf-8")
+    for asked in LANGUAGES:
+        file = folder / f"{name}.questions.{asked}.jsonl"
+        file.write_text("\n".join(rows(window, asked, text, sentences)), "utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pairs", type=Path)
@@ -59,15 +71,11 @@ def main() -> None:
     with gzip.open(args.pairs, "rt", encoding="utf-8") as file:
         pairs = [line.rstrip("\n").split("\t") for line in file]
     for window in windows():
-        folder = args.out / window["split"]
-        folder.mkdir(parents=True, exist_ok=True)
         for column, text in enumerate(LANGUAGES):
             sentences = [pairs[number - 1][column].strip() for number in window["lines"]]
-            name = f"{window['id']}-{text}"
-            (folder / f"{name}.{text}.txt").write_text(" ".join(sentences), "utf-8")
-            for asked in LANGUAGES:
-                file_ = folder / f"{name}.questions.{asked}.jsonl"
-                file_.write_text("\n".join(rows(window, asked, text, sentences)), "utf-8")
+            lay(args.out, window, text, sentences)
+    for told in windows("invented.jsonl.gz"):
+        lay(args.out, told, told["language"], told["sentences"])
 
 
 if __name__ == "__main__":
