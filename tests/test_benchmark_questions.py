@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,16 @@ def test_what_is_measured_was_not_learnt() -> None:
     assert not names["dev"] & names["train"]
 
 
+def check_questions(window: dict[str, Any], lines: int) -> None:
+    """The style tells whether there is an answer; lines named are of the window, each once."""
+    for question in window["questions"]:
+        assert ("answer" in question) != (question["style"] in UNANSWERABLE)
+        beside = [question["beside"]] if "beside" in question else []
+        named = question.get("lines", []) + beside
+        assert len(set(named)) == len(named)
+        assert all(1 <= number <= lines for number in named)
+
+
 def test_windows_of_news_overlap_nowhere_and_their_answers_have_a_line() -> None:
     found = windows()
     numbers = [number for window in found for number in window["lines"]]
@@ -43,12 +54,7 @@ def test_windows_of_news_overlap_nowhere_and_their_answers_have_a_line() -> None
     assert len({window["id"] for window in found}) == len(found)
     assert sum(window["split"] == "dev" for window in found) == 171
     for window in found:
-        for question in window["questions"]:
-            assert ("answer" in question) != (question["style"] in UNANSWERABLE)
-            beside = [question["beside"]] if "beside" in question else []
-            named = question.get("lines", []) + beside
-            assert len(set(named)) == len(named)
-            assert all(1 <= number <= len(window["lines"]) for number in named)
+        check_questions(window, len(window["lines"]))
 
 
 def test_every_answer_about_an_invented_text_stands_in_its_line() -> None:
@@ -56,14 +62,8 @@ def test_every_answer_about_an_invented_text_stands_in_its_line() -> None:
     assert len({told["id"] for told in found}) == len(found) == 546
     for told in found:
         assert told["split"] == "train"
+        check_questions(told, len(told["sentences"]))
         for question in told["questions"]:
-            assert ("answer" in question) != (question["style"] in UNANSWERABLE)
-            named = [
-                *question.get("lines", []),
-                *([question["beside"]] if "beside" in question else []),
-            ]
-            assert len(set(named)) == len(named)
-            assert all(1 <= number <= len(told["sentences"]) for number in named)
             if "answer" in question:
                 line = told["sentences"][question["lines"][0] - 1]
                 assert question["answer"][told["language"]] in line
