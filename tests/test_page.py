@@ -256,9 +256,9 @@ def test_visitors_do_not_wait_for_each_other_and_see_what_they_wait_for(
     playwright.expect(box).to_have_value("Und wie ")  # nothing takes away what is being typed
     for question in ("Wie lange kochen Kartoffeln?", "Wie lange?"):  # one right after the other
         one.ask(question)
+        playwright.expect(box).to_have_value("", timeout=PATIENCE_MS)
     one.answered(4)
     playwright.expect(one.page.locator(".turn")).to_have_count(4)
-    playwright.expect(box).to_have_value("")
     assert one.faults == other.faults == []
     one.page.context.close()
     other.page.context.close()

@@ -491,6 +491,16 @@ def test_a_question_that_has_no_answer_yet_is_asked_once(house: House) -> None:
     assert visit.turns[0].answer is not None
 
 
+def test_all_questions_that_wait_are_told_what_for_at_once(house: House) -> None:
+    visit = Visit(language="en")
+    _, *waiting = (house.begin(visit, question) for question in ("Wer?", "Wo?", "Wann?"))
+    for turn in waiting:
+        house.wait(visit, turn, "First, own.txt is read")
+    assert [bool(turn.waiting) for turn in visit.turns] == [False, True, True]
+    house.wait(visit, waiting[1], "")
+    assert not any(turn.waiting for turn in visit.turns)
+
+
 def test_an_error_is_the_turns(house: House) -> None:
     visit = Visit(language="en")
     *_, turn = house.ask(visit, "?" * 100_000)

@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+# Its own figures of use, which nobody is shown, would be made anew with every event.
+os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(sys.maxsize)
 
 import gradio as gr  # noqa: TID253 - ui.cli imports this module for the chat alone
 from fastapi import Depends, HTTPException, Request

@@ -385,10 +385,14 @@ class House:
         return last is not None and _is_open(last) and last.question == sendable(question)
 
     def wait(self, visit: Visit, turn: Turn, awaited: str) -> None:
-        """Say what a question waits for, unless it is being answered already."""
-        held = visit.turn(f"t{turn.number}")
-        if held is not None and _is_open(held) and not held.partial:
-            visit.replace(replace(held, waiting=awaited))
+        """Say what a question waits for, unless it is being answered already.
+
+        All that wait, wait for the same: each is told, so that whichever is shown last is true.
+        """
+        for held in list(visit.turns):
+            waits = held.number == turn.number or held.waiting
+            if waits and _is_open(held) and not held.partial:
+                visit.replace(replace(held, waiting=awaited))
 
     def awaited(self, visit: Visit) -> str:
         """What a question waits for, in words: the documents that were given before it."""
