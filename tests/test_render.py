@@ -20,7 +20,6 @@ from rag.check import KINDS, SUPPORT, Claim, Flag
 from rag.disagree import Disagreement
 from rag.features import FEATURES
 from rag.llm import LanguageModel
-from rag.report import STAGES
 from ui import render, source
 from ui.phrases import known, phrase, preferred
 from ui.render import Turn
@@ -534,7 +533,6 @@ def test_every_kind_of_flag_has_its_words(language: str) -> None:
 def test_all_that_is_told_of_an_answer_has_german_words() -> None:
     for kind, names in (
         ("because", FEATURES),
-        ("lost", STAGES),
         ("took", ("search", "answer", "rewrite", "llm", "check")),
         ("asked", ("model", "passages", "passages_dropped", "form", "requests", "failure")),
     ):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+import string
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,27 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from rag.report import ERROR, SCORES, STAGES, UNANSWERABLE, Cited, Report, Row, compare
+from rag.calibrate import Figures, Fit
+from rag.config import Calibration
+from rag.language import QUESTION_WORDS
+from rag.metrics import Interval
+from rag.report import (
+    ERROR,
+    JUDGED,
+    SCORES,
+    STAGES,
+    UNANSWERABLE,
+    Cited,
+    Judged,
+    Report,
+    Row,
+    Verdict,
+    compare,
+)
 from tests.test_render import HOSTILE
 from ui.evaluate import table
 from ui.report import FAILURES, GROUPS, QUESTION, page
+from ui.speech import GERMAN, Speech
 
 SETTINGS = {"encoder": "an-encoder", "threshold": 0.3, "documents": 2, "passages": 40}
 TAGS = set(
@@ -398,3 +417,85 @@ def test_in_a_browser(browser: Any, width: int, theme: str, tmp_path: Path) -> N
     assert fits()
     assert faults == []
     context.close()
+
+
+# ---- In German -------------------------------------------------------------------------------
+
+
+def gaps(template: str) -> list[tuple[str | None, str | None]]:
+    return [(name, spec) for _, name, spec, _ in string.Formatter().parse(template) if spec]
+
+
+def all_there_is() -> Iterator[str]:
+    """German pages that, together, say all that a page can say."""
+    rows = [
+        row(n, document=f"d{n}", stage=STAGES[n % len(STAGES)], question_word=word)
+        for n, word in enumerate(QUESTION_WORDS * 2)
+    ]
+    rows[0] = replace(
+        rows[0],
+        question="Who? " * QUESTION,
+        withheld=(Cited("a.txt", 0, 2, "Es", 1, False),),
+        error="broken",
+        seconds=9.0,
+    )
+    rows[1] = replace(rows[1], rank=None, by_keywords=True, gold=(), language="de")
+    for faithful in (True, False):
+        for answers in (True, False):
+            rows.append(row(100 + len(rows), judged=Verdict(faithful, answers, "so"), stage=ERROR))
+    rows.append(row(200, judged=Verdict(error="late"), stage=ERROR))
+    chance = Interval(0.5, 0.25, 0.75)
+    opinion = Judged("a model", 5, 1, "", dict.fromkeys(JUDGED, chance))
+    report = replace(
+        Report.of(rows, SETTINGS | {"date": "today"}, interrupted=True), judged=opinion
+    )
+    rows = [replace(row, question="Who else?", stage=None) for row in rows]
+    compared = compare(Report.of(rows, SETTINGS, interrupted=True), report)
+    figures = Figures(chance, chance, chance, None, {"given": chance})
+    better = replace(figures, calibration_error=Interval(0.4, 0.3, 0.5))
+    fit = Fit(Calibration(1.0, 0.0, 0.3), {"given": 9}, 2, figures, better)
+    yield page(report, compared, fit, "de")
+    report = replace(report, judged=replace(opinion, commonest="TimeoutError"))
+    yield page(report, compare(report, Report.of(rows, {})), replace(fit, after=figures), "de")
+    back = compare(replace(report, settings={}), Report.of(rows, SETTINGS))
+    yield page(Report.of([row()], {}), back, language="de")
+    yield page(Report.of([row(n, stage=ERROR) for n in range(FAILURES + 1)], {}), language="de")
+
+
+def test_the_page_in_german_says_all_in_german(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: set[str] = set()
+    speak = Speech.__call__
+
+    def listening(self: Speech, template: str, *values: object) -> str:
+        said.add(template)
+        return speak(self, template, *values)
+
+    monkeypatch.setattr(Speech, "__call__", listening)
+    for html in all_there_is():
+        assert parse(html).get("lang") == "de"
+    plain = {
+        text for text in said if not re.search("[a-z]{2}", re.sub("{.*?}", "", text))
+    }  # numbers
+    assert said - plain - set(GERMAN) == set()
+    assert set(GERMAN) - said == set()
+
+
+@pytest.mark.parametrize("template", GERMAN)
+def test_both_languages_have_the_same_gaps(template: str) -> None:
+    assert gaps(template) == gaps(GERMAN[template])
+    assert template.count("{}") == GERMAN[template].count("{}")
+
+
+def test_german_figures_by_hand() -> None:
+    tree = parse(page(by_hand(1, 1, 0, 1), language="de"))
+    assert cells(tree, "recall@5")[:3] == ["recall@5", "0,750", "[0,301; 0,954]"]
+    assert cells(tree, "nicht verloren")[1:] == ["3", "75,0\N{NO-BREAK SPACE}%"]
+    dots = {text(dot) for dot in tree.iter("circle")}
+    assert "3 Fragen: Sicherheit 0,95, richtig 100\N{NO-BREAK SPACE}%" in dots
+    before, after = by_hand(0, 0, 1, 0), by_hand(1, 1, 0, 1)
+    said = text(parse(page(after, compare(before, after), language="de")))
+    assert "+0,500 [-0,500; +1,000]" in said
+    assert "Schwelle 0,3, Dokumente 2" in said
+    # Names, and what documents say, stay as they are.
+    assert "seconds_p95 (weniger ist besser)" in said
+    assert "said 2 0" in said

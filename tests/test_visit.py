@@ -22,8 +22,9 @@ from rag.chatbot import Chatbot
 from rag.questions import check_answers, read_questions
 from tests.tiny import TinyEncoder
 from ui import render, source
-from ui.phrases import known, phrase
+from ui.phrases import phrase
 from ui.render import Adding
+from ui.speech import Speech
 from ui.visit import House, Visit, pasted
 
 START = Document("Der Tresor steht im Keller. Er ist grün.", "start.txt", "Start", "de")
@@ -596,8 +597,10 @@ def test_test_questions_are_asked_and_failures_open(house: House, tmp_path: Path
     html = shown(trial, "en")
     assert "<b>Zucker" not in html
     german = shown(trial, "de")
-    assert "<h2>Bericht der Auswertung (auf Englisch)</h2>" in german
-    lost = known("lost", trial.lost[0].stage or "", "de")
+    assert "<h2>Bericht der Auswertung</h2>" in german
+    assert "&lt;h1&gt;Wie gut sind die Antworten?&lt;/h1&gt;" in german  # in its frame
+    lost = Speech("de")(trial.lost[0].stage or "")
+    assert lost != trial.lost[0].stage
     assert f'<span class="label">{lost}</span>' in german
     for number, row in enumerate(trial.lost):
         for mark in visit.marks(f"e{number}"):

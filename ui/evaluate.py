@@ -41,13 +41,14 @@ from rag.report import (
     falls_short,
 )
 from ui.render import plain
-from ui.words import BY_KEYWORDS, PAIRED, earlier, effects, named
+from ui.speech import BY_KEYWORDS, PAIRED, Speech
 
 if TYPE_CHECKING:
     from index.types import Document
     from rag.chatbot import Chatbot
 
 Say = Callable[[str], None]
+_SPEECH = Speech()
 
 GROUPS, FAILURES, CHANGED = 10, 5, 5
 """How many groups of a breakdown, failures, and questions won or lost the terminal shows."""
@@ -358,7 +359,7 @@ def _comparison(comparison: Comparison) -> str:
     rows = [["compared", "before", "after", "difference", "95 % interval", "p"]]
     rows += [
         [
-            named(d.metric),
+            _SPEECH.named(d.metric),
             f"{d.before:.3f}",
             f"{d.after:.3f}",
             f"{d.change.value:+.3f}",
@@ -367,7 +368,7 @@ def _comparison(comparison: Comparison) -> str:
         ]
         for d in comparison.differences
     ]
-    lines = [earlier(comparison), "", _columns(rows, left={0}), "", fill(PAIRED, 100)]
+    lines = [_SPEECH.earlier(comparison), "", _columns(rows, left={0}), "", fill(PAIRED, 100)]
     lines.append(f"Questions in both runs: {comparison.shared}")
     for name, pairs in (("won", comparison.won), ("lost", comparison.lost)):
         lines.append(f"{name} {len(pairs)}{':' if pairs else ''}")
@@ -384,7 +385,9 @@ def _comparison(comparison: Comparison) -> str:
 
 def _calibration(fitted: Fit, encoder: str) -> str:
     rows = [["calibration", "before", "95 % interval", "after", "95 % interval"]]
-    rows += [[name, *_shown(before), *_shown(after)] for name, before, after in effects(fitted)]
+    rows += [
+        [name, *_shown(before), *_shown(after)] for name, before, after in _SPEECH.effects(fitted)
+    ]
     left_out = f"\nLeft out, answered by keywords: {fitted.left_out}" if fitted.left_out else ""
     held = fitted.calibration
     return (

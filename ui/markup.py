@@ -1,12 +1,10 @@
-"""Pieces of HTML that is well-formed XML too: escaped text, tables, bars, figures."""
+"""Pieces of HTML that is well-formed XML too: escaped text, tables, bars."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
-
-from rag.metrics import Interval
 
 # What XML, and so this HTML, cannot hold: C0 controls, surrogates, two noncharacters.
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -48,20 +46,3 @@ def bar(share: float, text: str, kind: str, spread: tuple[float, float] | None =
         f'{text}<svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect class="{kind}" width="{100 * share:.1f}" height="10"/>{line}</svg>'
     )
-
-
-def interval_bar(found: Interval | None) -> str:
-    """A measure as text and bar, or a dash where it does not apply."""
-    if found is None:
-        return "–"
-    return bar(found.value, f"{found.value:.3f}", "plain", (found.low, found.high))
-
-
-def between(found: Interval | None) -> str:
-    """A measure's interval, or nothing where it does not apply."""
-    return f"[{figure(found.low)}, {figure(found.high)}]" if found else ""
-
-
-def figure(value: float) -> str:
-    """A number with three decimals, from 10 on with one."""
-    return f"{value:.3f}" if value < 10 else f"{value:.1f}"

@@ -312,17 +312,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "Cancelled: of the questions so far.",
         "Abgebrochen: von den Fragen bis dahin.",
     ),
-    "report": ("Report of the evaluation", "Bericht der Auswertung (auf Englisch)"),
-    # What lost a question: rag.report.STAGES
-    "lost error": ("error", "Fehler"),
-    "lost answered though unanswerable": (
-        "answered though unanswerable",
-        "beantwortet, obwohl nicht zu beantworten",
-    ),
-    "lost not retrieved": ("not retrieved", "nicht gefunden"),
-    "lost retrieved, not chosen": ("retrieved, not chosen", "gefunden, nicht gewählt"),
-    "lost chosen, not answered": ("chosen, not answered", "gewählt, nicht beantwortet"),
-    "lost wrongly abstained": ("wrongly abstained", "zu Unrecht nicht beantwortet"),
+    "report": ("Report of the evaluation", "Bericht der Auswertung"),
     # Settings
     "settings": ("Settings", "Einstellungen"),
     "language": ("Language", "Sprache"),
@@ -462,7 +452,7 @@ def preferred(accept: str) -> str:
 
 
 def known(kind: str, name: str, language: str) -> str:
-    """The phrase for a name of a kind ("because", "took", "lost"); the name if there is none."""
+    """The phrase for a name of a kind ("because", "took"); the name if there is none."""
     key = f"{kind} {name}"
     return phrase(key, language) if key in _PHRASES else name
 

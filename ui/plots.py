@@ -13,16 +13,17 @@ import numpy as np
 
 from rag.metrics import CUTOFFS, abstention_curve, reliability
 from rag.report import Report
-from ui.markup import between, figure, table
+from ui.markup import table
+from ui.speech import Speech
 
 WIDTH, HEIGHT = 380, 240
 LEFT, RIGHT, TOP, BOTTOM = 40, 14, 14, 40
 LATENCY_BINS = 24
 
 
-def plots(report: Report) -> Iterator[str]:
+def plots(report: Report, say: Speech) -> Iterator[str]:
     """Those that apply, each a figure with its numbers as a table."""
-    yield _recall(report)
+    yield _recall(report, say)
     # Shares of keywords are no chances, and have another threshold.
     asked = [row for row in report.rows if row.answered is not None and not row.by_keywords]
     judged = [(row.confidence, row.correct) for row in asked]
@@ -31,142 +32,159 @@ def plots(report: Report) -> Iterator[str]:
     if known:
         sure, right = zip(*known, strict=True)
         never = len(judged) - len(known)
-        yield _abstention([*sure, *never * [-math.inf]], [*right, *never * [False]], report)
-        yield _calibration(sure, right)
+        yield _abstention([*sure, *never * [-math.inf]], [*right, *never * [False]], report, say)
+        yield _calibration(sure, right, say)
     if seconds := [row.seconds for row in report.rows if row.seconds is not None]:
-        yield _latency(seconds)
+        yield _latency(seconds, say)
 
 
-def _recall(report: Report) -> str:
+def _recall(report: Report, say: Speech) -> str:
     found = [(k, report.metrics[f"recall@{k}"]) for k in CUTOFFS]
     points = [(math.log(k, CUTOFFS[-1]), k, recall) for k, recall in found if recall]
     if not points:
         return ""
-    body = [_frame([(math.log(k, CUTOFFS[-1]), str(k)) for k in CUTOFFS], "k passages")]
+    body = [_frame([(math.log(k, CUTOFFS[-1]), str(k)) for k in CUTOFFS], say, "k passages")]
     body.append(_path([(x, recall.value) for x, _, recall in points]))
     for x, k, recall in points:
         body.append(
             f'<line class="spread" x1="{_x(x)}" x2="{_x(x)}" y1="{_y(recall.low)}"'
-            f' y2="{_y(recall.high)}"/>' + _dot(x, recall.value, f"recall@{k}: {recall.value:.3f}")
+            f' y2="{_y(recall.high)}"/>'
+            + _dot(x, recall.value, f"recall@{k}: {say.figure(recall.value)}")
         )
         anchor = "start" if x < 0.5 else "end"
         y = _y(recall.low) + 16 if recall.low > 0.2 else _y(recall.high) - 8
         body.append(
             f'<text class="value" x="{_x(x)}" y="{y}" text-anchor="{anchor}">'
-            f"{recall.value:.3f}</text>"
+            f"{say.figure(recall.value)}</text>"
         )
-    rows = [[str(k), f"{r.value:.3f}", between(r)] for _, k, r in points]
+    rows = [[str(k), say.figure(r.value), say.between(r)] for _, k, r in points]
     return _plot(
         "Recall at k",
-        "How often the gold passage is among the first k; passages of one unit count once.",
+        say("How often the gold passage is among the first k; passages of one unit count once."),
         "".join(body),
-        table(["k", "recall", "interval"], ["", "number", "number"], rows),
+        table(["k", say("recall"), say("interval")], ["", "number", "number"], rows),
+        say,
     )
 
 
-def _abstention(sure: Sequence[float], right: Sequence[bool], report: Report) -> str:
+def _abstention(sure: Sequence[float], right: Sequence[bool], report: Report, say: Speech) -> str:
     thresholds, answered, correct = abstention_curve(sure, right)
-    body = [_frame([(x, f"{x:.0%}") for x in (0.0, 0.5, 1.0)], "questions answered")]
+    body = [_frame([(x, say("{:.0%}", x)) for x in (0.0, 0.5, 1.0)], say, "questions answered")]
     body.append(_path(zip(answered.tolist(), correct.tolist(), strict=True)))
     cut = report.settings.get("threshold")
-    text = "Each point is a threshold of confidence."
+    about = [say("Each point is a threshold of confidence.")]
     if isinstance(cut, (int, float)) and (thresholds >= cut).any():
         x, y = (float(column[thresholds >= cut][-1]) for column in (answered, correct))
-        text += f" The one in use, {cut:g}, answers {x:.1%}, of which {y:.1%} are right."
+        told = "The one in use, {:g}, answers {:.1%}, of which {:.1%} are right."
+        about.append(say(told, cut, x, y))
         # The label stands at the edge that is farther off, where no curve runs.
         edge, anchor = 0.04 if y > 0.5 else 0.92, "end" if x > 0.5 else "start"
         body.append(f'<circle class="chosen" cx="{_x(x)}" cy="{_y(y)}" r="6"/>')
         body.append(f'<path class="dash" d="M{_x(x)} {_y(y)}V{_y(edge)}"/>')
         body.append(
             f'<text class="value" x="{_x(x) + (-6 if anchor == "end" else 6)}" y="{_y(edge)}"'
-            f' text-anchor="{anchor}">threshold {cut:g}</text>'
+            f' text-anchor="{anchor}">{say.fact("threshold", say("{:g}", cut))}</text>'
         )
     picked = np.unique(np.linspace(0, len(thresholds) - 1, 11).astype(int))
-    rows = [[f"{thresholds[i]:.3f}", f"{answered[i]:.1%}", f"{correct[i]:.1%}"] for i in picked]
+    rows = [
+        [
+            say("{:.3f}", thresholds[i]),
+            say("{:.1%}", answered[i]),
+            say("{:.1%}", correct[i]),
+        ]
+        for i in picked
+    ]
+    about.append(say("Up: the share of answers that are right."))
     return _plot(
         "What the threshold does",
-        f"{text} Up: the share of answers that are right.",
+        " ".join(about),
         "".join(body),
-        table(["threshold", "answered", "right"], ["", "number", "number"], rows),
+        table([say("threshold"), say("answered"), say("right")], ["", "number", "number"], rows),
+        say,
     )
 
 
-def _calibration(sure: Sequence[float], right: Sequence[bool]) -> str:
+def _calibration(sure: Sequence[float], right: Sequence[bool], say: Speech) -> str:
     bins = reliability(sure, right)
-    body = [_frame([(x, f"{x:.1f}") for x in (0.0, 0.5, 1.0)], "confidence")]
+    body = [_frame([(x, say("{:.1f}", x)) for x in (0.0, 0.5, 1.0)], say, "confidence")]
     body.append(_path([(0, 0), (1, 1)], "dash"))
     most = max(held.questions for held in bins)
     for held in bins:
         radius = 3 + 9 * math.sqrt(held.questions / most)
-        note = f"{held.questions} questions: confidence {held.confidence:.2f}, right"
-        body.append(
-            _dot(held.confidence, held.accuracy, f"{note} {held.accuracy:.0%}", radius=radius)
-        )
+        told = "{} questions: confidence {:.2f}, right {:.0%}"
+        note = say(told, held.questions, held.confidence, held.accuracy)
+        body.append(_dot(held.confidence, held.accuracy, note, radius=radius))
     rows = [
         [
-            f"{held.low:.1f} – {held.high:.1f}",
+            say("{:.1f} – {:.1f}", held.low, held.high),
             held.questions,
-            f"{held.confidence:.2f}",
-            f"{held.accuracy:.2f}",
+            say("{:.2f}", held.confidence),
+            say("{:.2f}", held.accuracy),
         ]
         for held in bins
     ]
+    header = [say(name) for name in ("confidence", "questions", "mean", "right")]
     return _plot(
         "Is the confidence honest?",
-        "Up: the share that is right. On the line confidence says how often that is; the larger"
-        " the dot, the more questions.",
+        say(
+            "Up: the share that is right. On the line confidence says how often that is; the larger"
+            " the dot, the more questions."
+        ),
         "".join(body),
-        table(["confidence", "questions", "mean", "right"], ["", *3 * ["number"]], rows),
+        table(header, ["", *3 * ["number"]], rows),
+        say,
     )
 
 
-def _latency(seconds: Sequence[float]) -> str:
+def _latency(seconds: Sequence[float], say: Speech) -> str:
     median, late = (float(value) for value in np.quantile(seconds, [0.5, 0.95]))
     # A few slow questions would press all others into one bar.
     top = max(min(max(seconds), 2 * late), 1e-9)
     counts, edges = np.histogram(np.minimum(seconds, top), LATENCY_BINS, (0, top))
     above = sum(value > top for value in seconds)
-    more = " or more" if above else ""
-    ticks = [(0.0, "0 s"), (0.5, f"{top / 2:.3g} s"), (1.0, f"{top:.3g} s{more}")]
-    body = [_frame(ticks, "", up=False)]
-    for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
+    end = "{:.3g} s or more" if above else "{:.3g} s"
+    ticks = [(0.0, "0 s"), (0.5, say("{:.3g} s", top / 2)), (1.0, say(end, top))]
+    body = [_frame(ticks, say, up=False)]
+    rows = []
+    for count, left, right in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
         width, height = _x(right / top) - _x(left / top) - 1, count / counts.max()
+        upto = say(end if right == edges[-1] else "{:.3g} s", right)
+        if count:
+            rows.append([f"{say('{:.3g}', left)} – {upto}", count])
+        note = say("{} questions: {:.3g} to {}", count, left, upto)
         body.append(
             f'<rect class="area" x="{_x(left / top)}" y="{_y(height)}" width="{width:.1f}"'
-            f' height="{_y(0) - _y(height):.1f}"><title>{count} questions: {left:.3g} to'
-            f" {right:.3g} s{more if right == edges[-1] else ''}</title></rect>"
+            f' height="{_y(0) - _y(height):.1f}"><title>{note}</title></rect>'
         )
-    for value, name in ((median, "median"), (late, "95 %")):
+    for value, name, down in ((median, "median {:.3g} s", 12), (late, "95 % {:.3g} s", 28)):
         x = _x(value / top)
         body.append(f'<line class="line" x1="{x}" x2="{x}" y1="{_y(1)}" y2="{_y(0)}"/>')
         anchor = "end" if value > top / 2 else "start"
         body.append(
             f'<text class="value" x="{x + (-4 if anchor == "end" else 4)}"'
-            f' y="{_y(1) + (12 if name == "median" else 28)}"'
-            f' text-anchor="{anchor}">{name} {value:.3g} s</text>'
+            f' y="{_y(1) + down}" text-anchor="{anchor}">{say(name, value)}</text>'
         )
-    rows = [
-        [f"{left:.3g} – {right:.3g} s{more if right == edges[-1] else ''}", int(count)]
-        for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True)
-        if count
-    ]
+    about = [say("How many questions took how long; {} s at most.", say.figure(max(seconds)))]
+    if above:
+        about.append(say("The last bar also holds {} of over {:.3g} s.", above, top))
     return _plot(
         "Seconds for a question",
-        f"How many questions took how long; {figure(max(seconds))} s at most."
-        + (f" The last bar also holds {above} of over {top:.3g} s." if above else ""),
+        " ".join(about),
         "".join(body),
-        table(["seconds", "questions"], ["", "number"], rows),
+        table([say("seconds"), say("questions")], ["", "number"], rows),
+        say,
     )
 
 
-def _plot(title: str, about: str, body: str, numbers: str) -> str:
+def _plot(title: str, about: str, body: str, numbers: str, say: Speech) -> str:
     key = re.sub(r"\W+", "-", title.lower()).strip("-")
+    title = say(title)
+    described = say("{} The numbers are in the table that follows.", about)
     return (
         f"<figure><figcaption><h3>{title}</h3><p>{about}</p></figcaption>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{key} {key}-about">'
-        f'<title id="{key}">{title}</title><desc id="{key}-about">{about} The numbers are in the'
-        f" table that follows.</desc>{body}</svg>"
-        f'<details><summary class="soft">Numbers</summary>{numbers}</details></figure>'
+        f'<title id="{key}">{title}</title><desc id="{key}-about">{described}</desc>{body}</svg>'
+        f'<details><summary class="soft">{say("Numbers")}</summary>{numbers}</details></figure>'
     )
 
 
@@ -178,7 +196,9 @@ def _y(share: float) -> float:
     return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
 
-def _frame(across: Sequence[tuple[float, str]], name: str, *, up: bool = True) -> str:
+def _frame(
+    across: Sequence[tuple[float, str]], say: Speech, name: str = "", *, up: bool = True
+) -> str:
     """Both axes: the ticks across, and shares from 0 to 1 going up."""
     parts = [f'<path class="axis" d="M{_x(0)} {_y(1)}V{_y(0)}H{_x(1)}"/>']
     for share, label in across:
@@ -188,8 +208,11 @@ def _frame(across: Sequence[tuple[float, str]], name: str, *, up: bool = True) -
         )
     for share in (0, 0.25, 0.5, 0.75, 1) if up else ():
         parts.append(f'<path class="axis" d="M{_x(0)} {_y(share)}H{_x(1)}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{_y(share) + 4}" text-anchor="end">{share:g}</text>')
-    parts.append(f'<text x="{_x(0.5)}" y="{HEIGHT - 6}" text-anchor="middle">{name}</text>')
+        parts.append(
+            f'<text x="{LEFT - 6}" y="{_y(share) + 4}" text-anchor="end">'
+            f"{say('{:g}', float(share))}</text>"
+        )
+    parts.append(f'<text x="{_x(0.5)}" y="{HEIGHT - 6}" text-anchor="middle">{say(name)}</text>')
     return "".join(parts)
 
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rag.calibrate import Fit
+from rag.metrics import Interval
 from rag.report import (
     CHANCE,
     INTERVALS,
@@ -27,9 +28,9 @@ from rag.report import (
     Verdict,
     failures,
 )
-from ui.markup import bar, between, breakable, figure, interval_bar, safe, table
+from ui.markup import bar, breakable, safe, table
 from ui.plots import plots
-from ui.words import BY_KEYWORDS, PAIRED, earlier, effects, named
+from ui.speech import BY_KEYWORDS, PAIRED, Speech
 
 HEADLINES = (
     "answer_hit@1", "recall@5", "citation_precision", "citations_exact", "false_abstention",
@@ -144,21 +145,29 @@ blockquote { margin: 0 0 8px; padding-left: 10px; border-left: 3px solid var(--m
 """
 
 
-def page(report: Report, comparison: Comparison | None = None, fitted: Fit | None = None) -> str:
-    """The report as an HTML page, well-formed XML too."""
-    lost = failures(report.rows)
+def page(
+    report: Report,
+    comparison: Comparison | None = None,
+    fitted: Fit | None = None,
+    language: str = "en",
+) -> str:
+    """The report as an HTML page in ``language`` ("en" or "de"), well-formed XML too.
+
+    Measures and settings keep the names that they have everywhere.
+    """
+    say = Speech(language)
     sections = [
-        _head(report),
-        _cards(report),
-        _section("What became of the questions", _outcomes(report.rows)),
-        _section("Plots", f'<div class="grid">{"".join(plots(report))}</div>'),
-        _section("Breakdown", _breakdowns(report)),
-        _section("Compared with the earlier run", _compared(comparison)),
-        _section("Calibration", _calibrated(fitted)),
-        _section("Questions lost", _failures(lost)),
-        _section("All measures", _measures(report)),
-        _section("Judged by a language model", _judged(report)),
-        _section("Settings", _settings(report)),
+        _head(report, say),
+        _cards(report, say),
+        _section(say("What became of the questions"), _outcomes(report.rows, say)),
+        _section(say("Plots"), f'<div class="grid">{"".join(plots(report, say))}</div>'),
+        _section(say("Breakdown"), _breakdowns(report, say)),
+        _section(say("Compared with the earlier run"), _compared(comparison, say)),
+        _section(say("Calibration"), _calibrated(fitted, say)),
+        _section(say("Questions lost"), _failures(failures(report.rows), say)),
+        _section(say("All measures"), _measures(report, say)),
+        _section(say("Judged by a language model"), _judged(report, say)),
+        _section(say("Settings"), _settings(report, say)),
     ]
     style = _STYLE + "".join(
         f"main:has(#stage{n}:checked) .failure:not(.stage{n}) {{ display: none; }}\n"
@@ -166,11 +175,11 @@ def page(report: Report, comparison: Comparison | None = None, fitted: Fit | Non
     )
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
+        f'<!DOCTYPE html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8"/>\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}"/>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
         '<link rel="icon" href="data:,"/>\n'
-        f"<title>Beleg: evaluation of {len(report.rows)} questions</title>\n"
+        f"<title>{say('Beleg: evaluation of {} questions', len(report.rows))}</title>\n"
         f"<style>{style}</style>\n</head>\n<body>\n<main>\n"
         f"{chr(10).join(filter(None, sections))}\n</main>\n</body>\n</html>\n"
     )
@@ -179,119 +188,135 @@ def page(report: Report, comparison: Comparison | None = None, fitted: Fit | Non
 # ---- Head, headline figures, tables ----------------------------------------------------------
 
 
-def _head(report: Report) -> str:
+def _head(report: Report, say: Speech) -> str:
     settings = report.settings
     keys = ("documents", "passages", "encoder", "date")
-    facts = [f"questions {len(report.rows)}"]
-    facts += [f"{key} {settings[key]}" for key in keys if key in settings]
-    lines = [f"<h1>How good are the answers?</h1><p>{safe(' · '.join(facts))}</p>"]
-    if report.interrupted:
-        lines.append('<p class="alarm">Interrupted: this is what was done so far.</p>')
+    facts = [say.fact("questions", len(report.rows))]
+    facts += [say.fact(key, settings[key]) for key in keys if key in settings]
+    lines = [f"<h1>{say('How good are the answers?')}</h1><p>{safe(' · '.join(facts))}</p>"]
+    alarms = [say("Interrupted: this is what was done so far.")] if report.interrupted else []
     if errors := sum(bool(row.error) for row in report.rows):
-        lines.append(f'<p class="alarm">Raised an error: {errors}</p>')
+        alarms.append(say("Raised an error: {}", errors))
     if keywords := sum(row.by_keywords for row in report.rows):
-        lines.append(f'<p class="alarm">{BY_KEYWORDS}: {keywords}</p>')
-    lines.append(f'<p class="soft">In brackets: confidence intervals. {INTERVALS}</p>')
+        alarms.append(f"{say(BY_KEYWORDS)}: {keywords}")
+    lines += [f'<p class="alarm">{alarm}</p>' for alarm in alarms]
+    intervals = say("In brackets: confidence intervals. {}", say(INTERVALS))
+    lines.append(f'<p class="soft">{intervals}</p>')
     return f"<header>{''.join(lines)}</header>"
 
 
-def _cards(report: Report) -> str:
+def _cards(report: Report, say: Speech) -> str:
     cards = []
     for name in HEADLINES if report.metrics["answered_rate"] else SEARCHED:
         if found := report.metrics[name]:
-            less = " Less is better." if name in LESS_IS_BETTER else ""
+            told = [f"{say(METRICS[name])}."]
+            if name in LESS_IS_BETTER:
+                told.append(say("Less is better."))
             chance = report.metrics[CHANCE]
             if name == "calibration_error" and chance:
-                less += f" By chance alone: {figure(chance.value)} {between(chance)}."
+                values = say.figure(chance.value), say.between(chance)
+                told.append(say("By chance alone: {} {}.", *values))
             cards.append(
-                f'<div class="card"><span>{breakable(name)}</span><b>{figure(found.value)}</b>'
-                f"<small>{between(found)}<br/>{METRICS[name]}.{less}</small></div>"
+                f'<div class="card"><span>{breakable(name)}</span><b>{say.figure(found.value)}</b>'
+                f"<small>{say.between(found)}<br/>{' '.join(told)}</small></div>"
             )
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _outcomes(rows: Sequence[Row]) -> str:
+def _outcomes(rows: Sequence[Row], say: Speech) -> str:
     counts = Counter(row.stage for row in rows)
     body = [
         [
-            stage or "not lost",
+            say(stage or "not lost"),
             counts[stage],
-            bar(share, f"{share:.1%}", "bad" if stage else "good"),
+            bar(share, say("{:.1%}", share), "bad" if stage else "good"),
         ]
         for stage in (None, *STAGES)
         if (share := counts[stage] / max(1, len(rows))) or not stage
     ]
-    about = (
+    about = say(
         "Not lost: the first citation holds a gold answer, or an unanswerable question was not"
         " answered. Otherwise, the first stage that lost it."
     )
-    listed = table(["outcome", "questions", "share"], ["", "number", "bar"], body)
+    header = [say(name) for name in ("outcome", "questions", "share")]
+    listed = table(header, ["", "number", "bar"], body)
     return f'<p class="soft">{about}</p><div class="card narrow">{listed}</div>'
 
 
-def _measures(report: Report) -> str:
+def _measures(report: Report, say: Speech) -> str:
     body = []
     for name, found in report.metrics.items():
-        value, spread = (figure(found.value), between(found)) if found else ("–", "does not apply")
-        body.append([named(name), value, spread, METRICS[name]])
-    return f'<div class="card told">{_told("measure", body)}</div>'
+        value, spread = "–", say("does not apply")
+        if found:
+            value, spread = say.figure(found.value), say.between(found)
+        body.append([say.named(name), value, spread, say(METRICS[name])])
+    return f'<div class="card told">{_told(say("measure"), body, say)}</div>'
 
 
-def _told(name: str, rows: Sequence[Sequence[object]]) -> str:
+def _told(name: str, rows: Sequence[Sequence[object]], say: Speech) -> str:
     """A table whose last column is a sentence."""
-    return table([name, "value", "interval", "what it says"], ["", "number", "number", ""], rows)
+    header = [name, say("value"), say("interval"), say("what it says")]
+    return table(header, ["", "number", "number", ""], rows)
 
 
-def _judged(report: Report) -> str:
+def _judged(report: Report, say: Speech) -> str:
     judged = report.judged
     if judged is None:
         return ""
     body = [
-        [name, figure(found.value) if found else "–", between(found), JUDGED[name]]
+        [name, say.figure(found.value) if found else "–", say.between(found), say(JUDGED[name])]
         for name, found in judged.metrics.items()
     ]
-    found = ((row, row.judged) for row in report.rows if row.judged)
-    doubted = [(row, said) for row, said in found if False in (said.faithful, said.answers)]
-    often = f", most often for {safe(judged.commonest)}" if judged.commonest else ""
+    rows = ((row, row.judged) for row in report.rows if row.judged)
+    doubted = [(row, said) for row, said in rows if False in (said.faithful, said.answers)]
+    about = "The opinion of {} on {} answers, not a measurement; no verdict came on {}."
+    values = [safe(judged.model), judged.questions, judged.failed]
+    if judged.commonest:
+        about = about.replace("{}.", "{}, most often for {}.")
+        values.append(safe(judged.commonest))
     items = "".join(
         f"<li><bdi>{_short(row.question)}</bdi> <small>{safe(row.id)}</small>:"
-        f" {_verdict(said)}</li>"
+        f" {_verdict(said, say)}</li>"
         for row, said in doubted
     )
-    more = f"<details><summary>{len(doubted)} doubted</summary><ul>{items}</ul></details>"
+    summary = f"<summary>{say('{} doubted', len(doubted))}</summary>"
     return (
-        f'<p class="soft">The opinion of {safe(judged.model)} on {judged.questions} answers, not'
-        f" a measurement; no verdict came on {judged.failed}{often}.</p>"
-        f'<div class="card told">{_told("judged", body)}</div>{more if doubted else ""}'
+        f'<p class="soft">{say(about, *values)}</p>'
+        f'<div class="card told">{_told(say("judged"), body, say)}</div>'
+        + (f"<details>{summary}<ul>{items}</ul></details>" if doubted else "")
     )
 
 
-def _verdict(found: Verdict) -> str:
+def _verdict(found: Verdict, say: Speech) -> str:
     if found.error:
-        return f"no verdict: {safe(found.error)}"
-    said = ("" if found.faithful else "not ") + "faithful, "
-    said += "answers" if found.answers else "does not answer"
+        return say("no verdict: {}", safe(found.error))
+    faithful = "faithful" if found.faithful else "not faithful"
+    answers = "answers" if found.answers else "does not answer"
+    said = say(f"{faithful}, {answers}")
     return f"{said}: {safe(found.reason)}" if found.reason else said
 
 
-def _settings(report: Report) -> str:
+def _settings(report: Report, say: Speech) -> str:
     body = [[str(key), safe(_shown(value))] for key, value in report.settings.items()]
-    return f'<div class="card narrow">{table(["setting", "value"], ["", ""], body)}</div>'
+    listed = table([say("setting"), say("value")], ["", ""], body)
+    return f'<div class="card narrow">{listed}</div>'
 
 
-def _breakdowns(report: Report) -> str:
+def _breakdowns(report: Report, say: Speech) -> str:
     several = {name: groups for name, groups in report.breakdown.items() if len(groups) > 1}
     # Documents may be many and have long names: last, and over the whole width.
     cards = [
         f'<div class="card{" wide" if name == "document" else ""}">'
-        f"{_breakdown(name.replace('_', ' '), several[name])}</div>"
+        f"{_breakdown(name, several[name], say)}</div>"
         for name in sorted(several, key="document".__eq__)
     ]
-    note = '<p class="soft">Of false_abstention less is better, of the others more.</p>'
-    return f'{note}<div class="grid tables bars">{"".join(cards)}</div>' if cards else ""
+    if not cards:
+        return ""
+    note = say("Of false_abstention less is better, of the others more.")
+    return f'<p class="soft">{note}</p><div class="grid tables bars">{"".join(cards)}</div>'
 
 
-def _breakdown(name: str, groups: Sequence[Group]) -> str:
+def _breakdown(by: str, groups: Sequence[Group], say: Speech) -> str:
     shown = [metric for metric in BARS if any(group.metrics[metric] for group in groups)]
 
     def worst(group: Group) -> float:
@@ -304,121 +329,134 @@ def _breakdown(name: str, groups: Sequence[Group]) -> str:
         groups = sorted(groups, key=worst)
     rows = [
         [
-            group.name,
+            say(group.name) if by == "question_word" else group.name,
             group.questions,
             *(
                 f'<small class="label">{breakable(metric)}</small>'
-                f"{interval_bar(group.metrics[metric])}"
+                f"{_interval_bar(group.metrics[metric], say)}"
                 for metric in shown
             ),
         ]
         for group in groups
     ]
-    header, kinds = [name, "questions", *shown], ["", "number", *len(shown) * ["bar"]]
-    first = table(header, kinds, rows[:GROUPS], f"By {name}")
+    name = say(by.replace("_", " "))
+    header, kinds = [name, say("questions"), *shown], ["", "number", *len(shown) * ["bar"]]
+    first = table(header, kinds, rows[:GROUPS], say("By {}", name))
     if len(rows) <= GROUPS:
         return first
-    rest = table(header, kinds, rows[GROUPS:], f"By {name}, the others")
-    note = f"the worst {GROUPS} of {len(rows)}"
+    rest = table(header, kinds, rows[GROUPS:], say("By {}, the others", name))
     return (
-        f'<p class="soft">{note}</p>{first}'
-        f"<details><summary>{len(rows) - GROUPS} others</summary>{rest}</details>"
+        f'<p class="soft">{say("the worst {} of {}", GROUPS, len(rows))}</p>{first}'
+        f"<details><summary>{say('{} others', len(rows) - GROUPS)}</summary>{rest}</details>"
     )
+
+
+def _interval_bar(found: Interval | None, say: Speech) -> str:
+    """A measure as text and bar, or a dash where it does not apply."""
+    if found is None:
+        return "–"
+    return bar(found.value, say("{:.3f}", found.value), "plain", (found.low, found.high))
 
 
 # ---- Questions, lost or changed --------------------------------------------------------------
 
 
-def _failures(lost: Sequence[Row]) -> str:
+def _failures(lost: Sequence[Row], say: Speech) -> str:
     if not lost:
-        return "<p>None.</p>"
+        return f"<p>{say('None.')}</p>"
     chips = ['<input type="radio" name="stage" id="all" checked="checked"/>']
-    chips.append(f'<label for="all">all {len(lost)}</label>')
+    chips.append(f'<label for="all">{say("all {}", len(lost))}</label>')
     counts = Counter(row.stage for row in lost)
     for number, stage in enumerate(STAGES):
         if count := counts[stage]:
             chips.append(f'<input type="radio" name="stage" id="stage{number}"/>')
-            chips.append(f'<label for="stage{number}">{stage} {count}</label>')
+            chips.append(f'<label for="stage{number}">{say(stage)} {count}</label>')
     note = ""
     if len(lost) > FAILURES:
-        note = f"<p>The worst {FAILURES} of {len(lost)}; the JSON report has them all.</p>"
+        told = say("The worst {} of {}; the JSON report has them all.", FAILURES, len(lost))
+        note = f"<p>{told}</p>"
+    order = say("The worst first: errors, then wrong answers from the surest on.")
     return (
-        '<p class="soft">The worst first: errors, then wrong answers from the surest on.</p>'
-        f"{note}"
-        f'<fieldset class="filter"><legend>Lost by</legend>{"".join(chips)}</fieldset>'
-        f"{''.join(map(_failure, lost[:FAILURES]))}"
+        f'<p class="soft">{order}</p>{note}'
+        f'<fieldset class="filter"><legend>{say("Lost by")}</legend>{"".join(chips)}</fieldset>'
+        f"{''.join(_failure(row, say) for row in lost[:FAILURES])}"
     )
 
 
-def _failure(row: Row) -> str:
-    number = STAGES.index(row.stage or "")
-    rank = "beyond the passages searched" if row.rank is None else str(row.rank)
+def _failure(row: Row, say: Speech) -> str:
+    stage = row.stage or ""
+    rank = say("beyond the passages searched") if row.rank is None else str(row.rank)
     entries = [
-        ("question", safe(row.question) if len(row.question) > QUESTION else ""),
-        ("gold", "<br/>".join(map(safe, row.gold)) or "the documents do not say"),
-        ("error", safe(row.error)),
-        ("answer", safe(row.answer)),
-        ("cited", "".join(map(_quote, row.citations))),
-        ("withheld", "".join(map(_quote, row.withheld))),
-        ("rank of gold", rank if row.answerable and not row.error else ""),
-        ("confidence", "" if row.confidence is None else f"{row.confidence:.3f}"),
-        ("language model’s opinion", _verdict(row.judged) if row.judged else ""),
-        ("direction", safe(row.direction)),
-        ("document", safe(row.document or "")),
+        (say("question"), safe(row.question) if len(row.question) > QUESTION else ""),
+        (say("gold"), "<br/>".join(map(safe, row.gold)) or say("the documents do not say")),
+        (say("error"), safe(row.error)),
+        (say("answer"), safe(row.answer)),
+        (say("cited"), "".join(_quote(cited, say) for cited in row.citations)),
+        (say("withheld"), "".join(_quote(cited, say) for cited in row.withheld)),
+        (say("rank of gold"), rank if row.answerable and not row.error else ""),
+        (say("confidence"), "" if row.confidence is None else say("{:.3f}", row.confidence)),
+        (say("language model’s opinion"), _verdict(row.judged, say) if row.judged else ""),
+        (say("direction"), safe(row.direction)),
+        (say("document"), safe(row.document or "")),
         ("id", safe(row.id)),
     ]
     listed = "".join(f'<dt>{name}</dt><dd dir="auto">{text}</dd>' for name, text in entries if text)
     return (
-        f'<details class="failure stage{number}"><summary><span class="stage">{row.stage}</span>'
+        f'<details class="failure stage{STAGES.index(stage)}"><summary>'
+        f'<span class="stage">{say(stage)}</span>'
         f'<bdi lang="{safe(row.language)}">{_short(row.question)}</bdi></summary>'
         f"<dl>{listed}</dl></details>"
     )
 
 
-def _quote(cited: Cited) -> str:
-    place = f"{cited.source}, characters {cited.start}–{cited.end}"
-    wrong = "" if cited.exact else ' <span class="alarm">not what stands there</span>'
-    return (
-        f'<blockquote dir="auto">{safe(cited.quote)}</blockquote><small>{safe(place)}{wrong}'
-        "</small>"
-    )
+def _quote(cited: Cited, say: Speech) -> str:
+    place = safe(say("{}, characters {}–{}", cited.source, cited.start, cited.end))
+    if not cited.exact:
+        place += f' <span class="alarm">{say("not what stands there")}</span>'
+    return f'<blockquote dir="auto">{safe(cited.quote)}</blockquote><small>{place}</small>'
 
 
-def _compared(comparison: Comparison | None) -> str:
+def _compared(comparison: Comparison | None, say: Speech) -> str:
     if comparison is None:
         return ""
     body = [
         [
-            named(d.metric),
-            f"{d.before:.3f}",
-            f"{d.after:.3f}",
-            f'{d.change.value:+.3f} <small class="spread">[{d.change.low:+.3f},'
-            f" {d.change.high:+.3f}]</small>",
-            "–" if d.p is None else f"{d.p:.3f}",
+            say.named(d.metric),
+            say("{:.3f}", d.before),
+            say("{:.3f}", d.after),
+            f'{say("{:+.3f}", d.change.value)} <small class="spread">'
+            f"{say.between(d.change, '{:+.3f}')}</small>",
+            "–" if d.p is None else say("{:.3f}", d.p),
         ]
         for d in comparison.differences
     ]
-    listed = table(["measure", "before", "now", "difference", "p"], ["", *4 * ["number"]], body)
+    header = [*(say(name) for name in ("measure", "before", "now", "difference")), "p"]
+    listed = table(header, ["", *4 * ["number"]], body)
+    won, lost = len(comparison.won), len(comparison.lost)
     lists = "".join(
-        f"<details><summary>{len(pairs)} {name}</summary>"
-        f"<ul>{''.join(_changed(*pair) for pair in pairs)}</ul></details>"
-        for name, pairs in (("won", comparison.won), ("lost", comparison.lost))
+        f"<details><summary>{count}</summary>"
+        f"<ul>{''.join(_changed(*pair, say) for pair in pairs)}</ul></details>"
+        for count, pairs in (
+            (say("{} won", won), comparison.won),
+            (say("{} lost", lost), comparison.lost),
+        )
         if pairs
     )
     kind = "alarm" if comparison.altered or comparison.interrupted else "soft"
+    shared = say("Questions in both runs: {}.", comparison.shared)
     return (
-        f'<p class="{kind}">{safe(earlier(comparison))}</p>'
-        f'<p class="soft">Questions in both runs: {comparison.shared}. {PAIRED}</p>'
+        f'<p class="{kind}">{safe(say.earlier(comparison))}</p>'
+        f'<p class="soft">{shared} {say(PAIRED)}</p>'
         f'<div class="card narrow">{listed}</div>'
-        f"<p>Questions won: {len(comparison.won)}, lost: {len(comparison.lost)}.</p>{lists}"
+        f"<p>{say('Questions won: {}, lost: {}.', won, lost)}</p>{lists}"
     )
 
 
-def _changed(before: Row, after: Row) -> str:
+def _changed(before: Row, after: Row, say: Speech) -> str:
     said = "".join(
         f'<dt>{when}</dt><dd dir="auto">{safe(row.answer or row.error)}'
-        f"{f' <small>{row.stage}</small>' if row.stage else ''}</dd>"
-        for when, row in (("before", before), ("now", after))
+        f"{f' <small>{say(row.stage)}</small>' if row.stage else ''}</dd>"
+        for when, row in ((say("before"), before), (say("now"), after))
     )
     return (
         f"<li><bdi>{_short(after.question)}</bdi> <small>{safe(after.id)}</small>"
@@ -426,31 +464,35 @@ def _changed(before: Row, after: Row) -> str:
     )
 
 
-def _calibrated(fitted: Fit | None) -> str:
+def _calibrated(fitted: Fit | None, say: Speech) -> str:
     if fitted is None:
         return ""
     body = [
         [
             name,
             *(
-                f'{figure(held.value)} <small class="spread">{between(held)}</small>'
+                f'{say.figure(held.value)} <small class="spread">{say.between(held)}</small>'
                 if held
                 else "–"
                 for held in (before, after)
             ),
         ]
-        for name, before, after in effects(fitted)
+        for name, before, after in say.effects(fitted)
     ]
     held = fitted.calibration
     kept = "It is kept." if fitted.better else "It makes nothing better, and is not kept."
-    left_out = f" Left out, answered by keywords: {fitted.left_out}." if fitted.left_out else ""
-    listed = table(["figure", "before", "after"], ["", "number", "number"], body)
-    return (
-        '<p class="soft">All other figures on this page are from before this calibration. After:'
-        f" of questions that it was not fitted on, by folds. {kept}{left_out}</p>"
-        f'<div class="card narrow">{listed}</div><p>Threshold {held.threshold:.4g},'
-        f" slope {held.slope:.4g}, intercept {held.intercept:.4g}.</p>"
+    about = say(
+        "All other figures on this page are from before this calibration. After: of questions that"
+        " it was not fitted on, by folds. {}",
+        say(kept),
     )
+    if fitted.left_out:
+        about += f" {say('Left out, answered by keywords: {}.', fitted.left_out)}"
+    header = [say(name) for name in ("figure", "before", "after")]
+    listed = table(header, ["", "number", "number"], body)
+    values = held.threshold, held.slope, held.intercept
+    told = say("Threshold {:.4g}, slope {:.4g}, intercept {:.4g}.", *values)
+    return f'<p class="soft">{about}</p><div class="card narrow">{listed}</div><p>{told}</p>'
 
 
 # ---- Pieces ----------------------------------------------------------------------------------

@@ -17,9 +17,10 @@ from rag.questions import Question, read_questions, whole_words
 from rag.report import Report, Row, failures
 from ui import render
 from ui.markup import safe
-from ui.phrases import known, phrase
+from ui.phrases import phrase
 from ui.report import page
 from ui.source import RIGHT, Mark
+from ui.speech import Speech
 
 QUESTIONS = 1000
 """The page asks so many; beleg eval asks any number."""
@@ -148,6 +149,8 @@ def run(bot: Chatbot, file: str, trial: Trial, language: str) -> Iterator[None]:
 def shown(held: Trial, language: str) -> str:
     """An evaluation: how far it is, then the headline figures, what was lost, and the report."""
 
+    speech = Speech(language)
+
     def said(key: str) -> str:
         return safe(phrase(key, language))
 
@@ -172,13 +175,13 @@ def shown(held: Trial, language: str) -> str:
         sign = f" {RIGHT}" if any(m.label == RIGHT for m in marked) else ""
         items.append(
             f'<li data-key="e{number}"><b dir="auto">{safe(row.question)}</b> '
-            f'<span class="label">{safe(known("lost", row.stage or "", language))}</span> {link}'
+            f'<span class="label">{safe(speech(row.stage or ""))}</span> {link}'
             f'<dl><dt>{said("answered")}</dt><dd dir="auto">{safe(row.answer or row.error)}</dd>'
             f"<dt>{said('would be right')}{sign}</dt>"
             f'<dd dir="auto">{safe(_right(row, language))}</dd></dl></li>'
         )
     count = phrase("lost of", language).format(len(lost), len(report.rows))
-    whole = page(report)
+    whole = page(report, language=language)
     stopped = f"<p>{said('interrupted')}</p>" if report.interrupted else ""
     return (
         f'<div class="trial"><p role="status">{safe(count)}</p>{stopped}'
