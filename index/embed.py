@@ -294,21 +294,27 @@ def _trimmed(text: str, offsets: Sequence[tuple[int, int]]) -> NDArray[np.int64]
     return np.asarray(found, np.int64).reshape(-1, 2)
 
 
+def fast_dtype() -> Any:
+    """torch's bfloat16 where this processor computes in it: where it does not, that takes many
+    times as long as float32."""
+    import torch
+
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+
+
 def _load(name: str, halfway: bool) -> Any:
     if (name.startswith((".", "/", "~")) or Path(name).is_absolute()) and not Path(name).is_dir():
         raise ModelError("cannot load the encoder {!r}: no such folder", name)
     _send_no_telemetry()
     import logging
 
-    import torch
     import transformers
     from sentence_transformers import SentenceTransformer
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     for library in ("sentence_transformers", "huggingface_hub"):
         logging.getLogger(library).setLevel(logging.ERROR)
-    dtype = torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
-    options = {"dtype": dtype, "attn_implementation": "eager"}
+    options = {"dtype": fast_dtype(), "attn_implementation": "eager"}
 
     def loaded(local: bool) -> SentenceTransformer:
         return SentenceTransformer(

@@ -31,7 +31,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from index.distill.lessons import WINDOW, answering, read_texts, story
-from index.embed import SentenceTransformerEncoder
+from index.embed import SentenceTransformerEncoder, fast_dtype
 from index.errors import BelegError, InputError
 from index.late import sentence_of_tokens
 from index.reader import QUESTION_TOKENS, joined, run, scores, states_of, upper_half
@@ -45,6 +45,7 @@ MEASURED = 8
 TOLD = 50
 """Steps between two looks at the loss."""
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DTYPE = torch.bfloat16 if torch.cuda.is_available() else fast_dtype()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,8 +108,8 @@ class LowRank(nn.Module):
 
 
 class Masters:
-    """Weights in float32 of those that are taught in bfloat16, which small steps would not move
-    (Micikevicius et al. 2018, "Mixed Precision Training")."""
+    """Weights in float32 of those that are taught in ``DTYPE``: in bfloat16 small steps would not
+    move them (Micikevicius et al. 2018, "Mixed Precision Training")."""
 
     def __init__(self, taught: Sequence[nn.Parameter]) -> None:
         self._taught = taught
@@ -130,7 +131,7 @@ class Pupil(nn.Module):
 
     def __init__(self, layers: nn.ModuleList, size: int, dropout: float, *, whole: bool) -> None:
         super().__init__()
-        self.layers = layers.bfloat16()
+        self.layers = layers.to(DTYPE)
         for module in layers.modules():
             if isinstance(module, nn.Dropout):
                 # Slow in bfloat16 on processors; low-rank changes have their own.

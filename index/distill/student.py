@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 from index.distill.vocabulary import encoded
+from index.embed import fast_dtype
 from index.errors import InputError
 from index.vectors import FloatMatrix
 
@@ -24,10 +25,11 @@ _MODULES = ["Transformer", "Pooling", "Normalize"]
 
 
 class Student:
-    """A BERT-like network in bfloat16 over a table of word vectors in float32.
+    """A BERT-like network, in bfloat16 where the processor computes in it, over a table of word
+    vectors in float32.
 
     ``wide`` holds the network's weights in float32, to be changed by an optimizer; the
-    gradients of its bfloat16 weights go there by ``gather``, the changes back by ``spread``.
+    gradients of its own weights go there by ``gather``, the changes back by ``spread``.
 
     Raises:
         InputError: ``folder`` holds no sentence-transformers model that averages its tokens.
@@ -50,7 +52,8 @@ class Student:
         body.get_input_embeddings().requires_grad_(False)
         narrow = {name: p for name, p in body.named_parameters() if p.requires_grad}
         self.wide = {name: torch.nn.Parameter(p.detach().clone()) for name, p in narrow.items()}
-        self.body: Any = body.to(torch.bfloat16)
+        self.dtype = fast_dtype()
+        self.body: Any = body.to(self.dtype)
 
     def set_table(self, rows: torch.Tensor) -> None:
         """Use other word vectors, (pieces, dimension)."""
@@ -59,7 +62,7 @@ class Student:
         )
 
     def gather(self) -> None:
-        """Move the gradients of the bfloat16 weights to the float32 ones."""
+        """Move the gradients of the network's weights to the float32 ones."""
         for name, narrow in self.body.named_parameters():
             if name in self.wide:
                 self.wide[name].grad = None if narrow.grad is None else narrow.grad.float()
@@ -67,7 +70,7 @@ class Student:
 
     @torch.no_grad()
     def spread(self) -> None:
-        """Copy the float32 weights to the bfloat16 ones."""
+        """Copy the float32 weights to the network's."""
         for name, narrow in self.body.named_parameters():
             if name in self.wide:
                 narrow.copy_(self.wide[name])
@@ -110,7 +113,7 @@ class Student:
             x[i, : len(row)] = torch.tensor(row)
             mask[i, : len(row)] = 1
         out = self.body(
-            inputs_embeds=self.words(x).to(torch.bfloat16), attention_mask=mask
+            inputs_embeds=self.words(x).to(self.dtype), attention_mask=mask
         ).last_hidden_state.float()
         weight = mask.unsqueeze(-1).float()
         mean = (out * weight).sum(1) / weight.sum(1)
