@@ -73,6 +73,8 @@ JUDGED: Mapping[str, str] = {
 }
 """What a language model may be asked to judge (rag/judge.py)."""
 NOT_ASKED = "not asked"
+NOWHERE = "(none)"
+"""The document of what no document answers."""
 
 RETRIEVAL_SCORES = ("recall@1", "recall@5", "recall@10", "recall@20", "mrr", "ndcg@10")
 ANSWER_SCORES = (
@@ -420,7 +422,7 @@ def check_ids(ids: Iterable[str], where: str) -> None:
 _GROUPED_BY: Mapping[str, Callable[[Row], str]] = {
     "direction": lambda row: row.direction,
     "question_word": lambda row: row.question_word,
-    "document": lambda row: row.document or ("?" if row.answerable else "(none)"),
+    "document": lambda row: row.document or ("?" if row.answerable else NOWHERE),
     "language": lambda row: row.language,
 }
 _STATISTICS: Mapping[str, Callable[..., FloatArray]] = {

@@ -608,6 +608,7 @@ def _nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         (["DIR/q.jsonl", "--fail-under", "mrr=high"], "write METRIC=VALUE"),
         (["DIR/q.jsonl", "--json", "DIR/folder"], "folder is a folder: name a file"),
         (["DIR/q.jsonl", "--html", "DIR/none/r.html"], "there is no folder"),
+        (["DIR/q.jsonl", "--html-language", "de"], "give --html FILE too"),
         (["DIR/q.jsonl", "--json", "DIR/q.jsonl"], "q.jsonl would be overwritten"),
         (["DIR/q.jsonl", "DIR/a.txt", "--html", "DIR/folder/../a.txt"], "would be overwritten"),
         (["DIR/q.jsonl", "--json", "DIR/r", "--html", "DIR/r"], "cannot be both"),
@@ -672,6 +673,9 @@ def test_the_command_tells_writes_and_compares(
     assert "rank of the gold passage: 3" in said.out
     assert "beyond those searched" not in said.out  # it raised: who knows
 
+    german = ["DIR/asked.jsonl", "--html", "DIR/r.html", "--html-language", "de"]
+    assert command(german, files) == 0
+    assert "Wie gut sind die Antworten?" in shown.read_text("utf-8")
     assert command(["DIR/asked.jsonl", "--compare", "DIR/r.json"], files) == 0
     said = capsys.readouterr()
     assert "Questions in both runs: 6" in said.out

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from index.errors import BelegError, InputError
+from ui.phrases import LANGUAGES
 
 if TYPE_CHECKING:
     from index.types import Document
@@ -452,6 +453,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluation.add_argument("--json", metavar="FILE", help="write the report as JSON")
     evaluation.add_argument("--html", metavar="FILE", help="write the report as one HTML page")
+    evaluation.add_argument(
+        "--html-language", choices=LANGUAGES, help="of that page; English if it is not given"
+    )
     evaluation.add_argument(
         "--compare", metavar="FILE", help="set an earlier report (--json) beside this one"
     )

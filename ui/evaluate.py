@@ -125,6 +125,8 @@ def bound(text: str) -> tuple[str, float]:
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
+    if options.html_language and not options.html:
+        raise InputError("--html-language is that of the HTML page: give --html FILE too")
     inputs = [options.questions, options.contexts, *options.paths]
     outputs = [Path(name) for name in (options.json, options.html) if name]
     for path in outputs:
@@ -234,7 +236,7 @@ def _save(
     if options.html:
         from ui.report import page
 
-        _write(options.html, page(report, comparison, fitted))
+        _write(options.html, page(report, comparison, fitted, options.html_language or "en"))
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:

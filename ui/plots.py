@@ -210,7 +210,7 @@ def _frame(
         parts.append(f'<path class="axis" d="M{_x(0)} {_y(share)}H{_x(1)}"/>')
         parts.append(
             f'<text x="{LEFT - 6}" y="{_y(share) + 4}" text-anchor="end">'
-            f"{say('{:g}', float(share))}</text>"
+            f"{say('{:g}', share)}</text>"
         )
     parts.append(f'<text x="{_x(0.5)}" y="{HEIGHT - 6}" text-anchor="middle">{say(name)}</text>')
     return "".join(parts)

@@ -19,6 +19,7 @@ from rag.report import (
     JUDGED,
     LESS_IS_BETTER,
     METRICS,
+    NOWHERE,
     STAGES,
     Cited,
     Comparison,
@@ -329,7 +330,7 @@ def _breakdown(by: str, groups: Sequence[Group], say: Speech) -> str:
         groups = sorted(groups, key=worst)
     rows = [
         [
-            say(group.name) if by == "question_word" else group.name,
+            say(group.name) if by == "question_word" or group.name == NOWHERE else group.name,
             group.questions,
             *(
                 f'<small class="label">{breakable(metric)}</small>'

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rag.calibrate import Fit
+from rag.calibrate import GIVEN, WITHOUT_ARTICLE, WITHOUT_DOCUMENT, Fit
 from rag.metrics import FEWEST_GROUPS, Interval
-from rag.report import INTERVALS, JUDGED, LESS_IS_BETTER, METRICS, Comparison
+from rag.report import INTERVALS, JUDGED, LESS_IS_BETTER, METRICS, NOWHERE, Comparison
 
 BY_KEYWORDS = (
     "Answered by keywords alone, over documents in a language unknown to the encoder, and not"
@@ -28,26 +28,26 @@ _MEASURES = {
     "recall@10": "die richtige Stelle ist unter den ersten 10",
     "recall@20": "die richtige Stelle ist unter den ersten 20",
     "mrr": "Kehrwert des Rangs der richtigen Stelle",
-    "ndcg@10": "abgezinster Gewinn der ersten 10 Stellen",
+    "ndcg@10": "nach Rang abgewerteter Gewinn der ersten 10 Stellen",
     "answer_hit@1": "der erste Beleg enthält eine richtige Antwort",
     "answer_hit@3": "einer der ersten 3 Belege enthält eine richtige Antwort",
     "answer_f1": "Wörter, die auch in der richtigen Antwort stehen (F1 von SQuAD)",
-    "citation_precision": "Belege, die eine richtige Antwort enthalten oder ihre Stelle berühren",
+    "citation_precision": (
+        "Belege, die eine richtige Antwort enthalten oder sich mit ihrer Stelle überschneiden"
+    ),
     "citation_recall": "Fragen, deren richtige Stelle belegt ist",
     "citations_exact": "Belege, die genau so an ihrer Stelle im Text stehen",
-    "abstention_auroc": "beantwortbare Fragen sind sicherer als nicht beantwortbare",
+    "abstention_auroc": "die Sicherheit ist bei beantwortbaren Fragen höher als bei anderen",
     "answered_rate": "Fragen, die beantwortet werden",
     "false_abstention": "beantwortbare Fragen, die nicht beantwortet werden",
     "unanswerable_abstention": "nicht beantwortbare Fragen, die nicht beantwortet werden",
-    "calibration_error": "Abstand der Sicherheit vom richtigen Anteil (ECE)",
-    "calibration_error_by_chance": (
-        "dasselbe bei so vielen Fragen, wenn die Sicherheit vollkommen wäre"
-    ),
+    "calibration_error": "Abstand der Sicherheit vom Anteil richtiger Antworten (ECE)",
+    "calibration_error_by_chance": ("dasselbe bei so vielen Fragen, wäre die Sicherheit perfekt"),
     "seconds_per_question": "Sekunden für eine Frage, Median",
     "seconds_p95": "Sekunden für eine Frage, 95. Perzentil",
 }
 _JUDGED = {
-    "faithful": "Antworten, deren Zitate alles sagen",
+    "faithful": "Antworten, die ganz durch ihre Zitate belegt sind",
     "answers": "Antworten, die sagen, wonach gefragt ist",
 }
 
@@ -63,18 +63,19 @@ GERMAN: Mapping[str, str] = {
     "encoder {}": "Encoder {}",
     "date {}": "Datum {}",
     "threshold {}": "Schwelle {}",
-    "Interrupted: this is what was done so far.": "Abgebrochen: Das ist, was bis dahin getan war.",
-    "Raised an error: {}": "Mit einem Fehler geendet: {}",
+    "beleg {}": "Beleg {}",
+    "Interrupted: this is what was done so far.": "Abgebrochen: Das ist der Stand bis dahin.",
+    "Raised an error: {}": "Fragen mit Fehler: {}",
     BY_KEYWORDS: (
-        "Nur nach Schlüsselwörtern beantwortet, über Dokumenten in einer Sprache, die der Encoder "
-        "nicht kennt, und in den Maßen der Sicherheit nicht gezählt"
+        "Nur über Schlüsselwörter beantwortet, weil der Encoder die Sprache der Dokumente nicht "
+        "kennt, und in den Maßen der Sicherheit nicht gezählt"
     ),
     "In brackets: confidence intervals. {}": "In Klammern: Konfidenzintervalle. {}",
     INTERVALS: (
-        f"Sie gelten zu 95 %. Ab {FEWEST_GROUPS} Titeln, von denen manche mehrere Fragen haben, "
-        "werden die Fragen eines Titels zusammen gezogen (Bootstrap nach Titeln); sonst haben "
-        "Anteile von Ja oder Nein und was für alle gleich ist das Intervall von Wilson, alles "
-        "andere einen Bootstrap nach Fragen."
+        f"Sie haben das Niveau 95 %. Ab {FEWEST_GROUPS} Titeln, von denen manche mehrere Fragen "
+        "haben, werden die Fragen eines Titels gemeinsam gezogen (Bootstrap nach Titeln); sonst "
+        "haben Ja-Nein-Anteile und Werte, die für alle gleich sind, das Wilson-Intervall, alle "
+        "anderen einen Bootstrap nach Fragen."
     ),
     "Less is better.": "Weniger ist besser.",
     "By chance alone: {} {}.": "Allein durch Zufall: {} {}.",
@@ -90,7 +91,8 @@ GERMAN: Mapping[str, str] = {
     "Not lost: the first citation holds a gold answer, or an unanswerable question was not "
     "answered. Otherwise, the first stage that lost it.": (
         "Nicht verloren: Der erste Beleg enthält eine richtige Antwort, oder eine nicht "
-        "beantwortbare Frage wurde nicht beantwortet. Sonst der erste Schritt, der sie verlor."
+        "beantwortbare Frage wurde nicht beantwortet. Sonst: der erste Schritt, an dem sie "
+        "verloren ging."
     ),
     "outcome": "Ergebnis",
     "questions": "Fragen",
@@ -98,7 +100,9 @@ GERMAN: Mapping[str, str] = {
     # Plots
     "Plots": "Diagramme",
     "Numbers": "Zahlen",
-    "{} The numbers are in the table that follows.": "{} Die Zahlen stehen in der Tabelle danach.",
+    "{} The numbers are in the table that follows.": (
+        "{} Die Zahlen stehen in der Tabelle darunter."
+    ),
     "k passages": "k Stellen",
     "Recall at k": "Recall bei k",
     "How often the gold passage is among the first k; passages of one unit count once.": (
@@ -107,9 +111,11 @@ GERMAN: Mapping[str, str] = {
     "recall": "Recall",
     "interval": "Intervall",
     "questions answered": "beantwortete Fragen",
-    "Each point is a threshold of confidence.": "Jeder Punkt ist eine Schwelle der Sicherheit.",
+    "Each point is a threshold of confidence.": (
+        "Jeder Punkt steht für eine Schwelle der Sicherheit."
+    ),
     "The one in use, {:g}, answers {:.1%}, of which {:.1%} are right.": (
-        "Die eingestellte, {:g}, beantwortet {:.1%}, davon {:.1%} richtig."
+        "Die eingestellte ({:g}) beantwortet {:.1%}, davon {:.1%} richtig."
     ),
     "What the threshold does": "Was die Schwelle bewirkt",
     "Up: the share of answers that are right.": "Nach oben: der Anteil richtiger Antworten.",
@@ -117,29 +123,27 @@ GERMAN: Mapping[str, str] = {
     "answered": "beantwortet",
     "right": "richtig",
     "confidence": "Sicherheit",
-    "{} questions: confidence {:.2f}, right {:.0%}": "{} Fragen: Sicherheit {:.2f}, richtig {:.0%}",
+    "{} questions: confidence {:.2f}, right {:.0%}": "{} Fragen: Sicherheit {:.2f}; richtig {:.0%}",
     "Is the confidence honest?": "Ist die Sicherheit ehrlich?",
     "Up: the share that is right. On the line confidence says how often that is; the larger the "
     "dot, the more questions.": (
-        "Nach oben: der richtige Anteil. Auf der Linie sagt die Sicherheit, wie oft das ist; je "
-        "größer der Punkt, desto mehr Fragen."
+        "Nach oben: der Anteil richtiger Antworten. Auf der Linie ist er so groß wie die "
+        "Sicherheit; je größer der Punkt, desto mehr Fragen."
     ),
-    "mean": "Mittel",
-    "{:.3g} s": "{:.3g} s",
+    "mean": "Mittelwert",
     "{:.3g} s or more": "{:.3g} s oder mehr",
     "{} questions: {:.3g} to {}": "{} Fragen: {:.3g} bis {}",
     "median {:.3g} s": "Median {:.3g} s",
-    "95 % {:.3g} s": "95 % {:.3g} s",
     "Seconds for a question": "Sekunden für eine Frage",
     "How many questions took how long; {} s at most.": (
         "Wie viele Fragen wie lange brauchten; höchstens {} s."
     ),
     "The last bar also holds {} of over {:.3g} s.": (
-        "Der letzte Balken enthält auch {} von über {:.3g} s."
+        "Der letzte Balken enthält auch {} mit über {:.3g} s."
     ),
     "seconds": "Sekunden",
     # Measures and groups
-    "Breakdown": "Aufgeteilt",
+    "Breakdown": "Aufschlüsselung",
     "Of false_abstention less is better, of the others more.": (
         "Bei false_abstention ist weniger besser, bei den anderen mehr."
     ),
@@ -148,21 +152,22 @@ GERMAN: Mapping[str, str] = {
     "document": "Dokument",
     "language": "Sprache",
     "By {}": "Nach {}",
-    "By {}, the others": "Nach {}, die anderen",
-    "the worst {} of {}": "die {} schlimmsten von {}",
-    "{} others": "{} andere",
+    "By {}, the others": "Nach {}, die übrigen",
+    "the worst {} of {}": "die {} schlechtesten von {}",
+    "{} others": "{} weitere",
+    NOWHERE: "(keines)",
     "who": "wer",
     "when": "wann",
     "where": "wo",
     "why": "warum",
     "how many": "wie viele",
     "what": "was",
-    "other": "sonst",
+    "other": "andere",
     "All measures": "Alle Maße",
     "measure": "Maß",
     "value": "Wert",
-    "what it says": "was es sagt",
-    "does not apply": "trifft nicht zu",
+    "what it says": "Bedeutung",
+    "does not apply": "entfällt",
     "{} (less is better)": "{} (weniger ist besser)",
     "Settings": "Einstellungen",
     "setting": "Einstellung",
@@ -191,37 +196,37 @@ GERMAN: Mapping[str, str] = {
         "Die {} schlimmsten von {}; im JSON-Bericht stehen alle."
     ),
     "The worst first: errors, then wrong answers from the surest on.": (
-        "Die schlimmste zuerst: Fehler, dann falsche Antworten von der sichersten an."
+        "Die schlimmste zuerst: Fehler, dann falsche Antworten, die sicherste zuerst."
     ),
     "Lost by": "Verloren durch",
-    "beyond the passages searched": "jenseits der durchsuchten Stellen",
+    "beyond the passages searched": "nicht unter den durchsuchten Stellen",
     "question": "Frage",
-    "gold": "richtig",
+    "gold": "richtig wäre",
     "the documents do not say": "die Dokumente sagen es nicht",
     "answer": "Antwort",
-    "cited": "belegt mit",
+    "cited": "Belege",
     "withheld": "zurückgehalten",
-    "rank of gold": "Rang der richtigen",
+    "rank of gold": "Rang der richtigen Stelle",
     "language model’s opinion": "Meinung des Sprachmodells",
     "{}, characters {}–{}": "{}, Zeichen {}–{}",
-    "not what stands there": "nicht, was dort steht",
+    "not what stands there": "steht dort nicht so",
     # Compared with another run
-    "Compared with the earlier run": "Verglichen mit dem früheren Lauf",
+    "Compared with the earlier run": "Vergleich mit dem früheren Lauf",
     "The earlier run: {}.": "Der frühere Lauf: {}.",
-    "of which nothing is known": "von dem nichts bekannt ist",
+    "of which nothing is known": "nichts ist über ihn bekannt",
     "It was interrupted.": "Er wurde abgebrochen.",
     "It asks {} of the questions otherwise: in other words, with other answers, or taking them to"
     " be (un)answerable.": (
-        "Er stellt {} der Fragen anders: mit anderen Worten, mit anderen Antworten oder als "
+        "Er stellt {} der Fragen anders: in anderem Wortlaut, mit anderen Antworten oder als "
         "(nicht) beantwortbar."
     ),
-    "before": "davor",
+    "before": "vorher",
     "now": "jetzt",
     "difference": "Unterschied",
     "Questions in both runs: {}.": "Fragen in beiden Läufen: {}.",
     PAIRED: (
         "p: gepaarter Randomisierungstest, zweiseitig, jedes Maß für sich; unter vielen kommt ein "
-        "kleines p zufällig vor. Das Intervall ist das des Unterschieds, durch gepaarten "
+        "kleines p zufällig vor. Das Intervall ist das des Unterschieds, aus gepaartem "
         "Bootstrap. Wo Fragen nach Titeln gezogen werden, werden sie auch nach Titeln vertauscht."
     ),
     "Questions won: {}, lost: {}.": "Gewonnene Fragen: {}, verlorene: {}.",
@@ -230,23 +235,24 @@ GERMAN: Mapping[str, str] = {
     # A calibration
     "Calibration": "Kalibrierung",
     "It is kept.": "Sie wird behalten.",
-    "It makes nothing better, and is not kept.": (
-        "Sie macht nichts besser und wird nicht behalten."
-    ),
+    "It makes nothing better, and is not kept.": ("Sie verbessert nichts und wird verworfen."),
     "Left out, answered by keywords: {}.": (
-        "Weggelassen, da nach Schlüsselwörtern beantwortet: {}."
+        "Ausgelassen, weil über Schlüsselwörter beantwortet: {}."
     ),
     "All other figures on this page are from before this calibration. After: of questions that it "
     "was not fitted on, by folds. {}": (
-        "Alle anderen Zahlen dieser Seite sind von vor dieser Kalibrierung. Danach: bei Fragen, an "
-        "die sie nicht angepasst ist, reihum. {}"
+        "Alle anderen Zahlen dieser Seite gelten vor dieser Kalibrierung. Nachher: kreuzvalidiert, "
+        "bei Fragen, an die sie nicht angepasst ist. {}"
     ),
-    "figure": "Zahl",
-    "after": "danach",
+    "figure": "Kennzahl",
+    "after": "nachher",
     "Threshold {:.4g}, slope {:.4g}, intercept {:.4g}.": (
-        "Schwelle {:.4g}, Steigung {:.4g}, Achsenabschnitt {:.4g}."
+        "Schwelle {:.4g}; Steigung {:.4g}; Achsenabschnitt {:.4g}."
     ),
     "{}, of {}": "{}, von {}",
+    GIVEN: "nicht beantwortbar, wie gegeben",
+    WITHOUT_DOCUMENT: "gefragt ohne ihr Dokument",
+    WITHOUT_ARTICLE: "gefragt ohne alle Dokumente ihres Titels",
 }
 """The gaps are the template's, in the same order."""
 
@@ -256,29 +262,29 @@ class _German(string.Formatter):
 
     def format_field(self, value: Any, format_spec: str) -> str:
         said: str = super().format_field(value, format_spec)
-        if not isinstance(value, float):
+        if not isinstance(value, (int, float)):
             return said
         return said.replace(".", ",").replace("%", "\N{NO-BREAK SPACE}%")
 
 
-_FORMATS: Mapping[str, string.Formatter] = {"de": _German(), "en": string.Formatter()}
+_GERMAN = _German()
 
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """Says a thing in ``language``, "en" or "de"."""
+    """Says a thing in ``language``, in German for "de" and in English for all others."""
 
     language: str = "en"
 
     def __call__(self, template: str, *values: object) -> str:
         """The English ``template``, as for ``str.format``, with ``values`` in its gaps."""
-        known = self.language == "de" and template in GERMAN
-        said = GERMAN[template] if known else template
-        return _FORMATS[self.language].vformat(said, values, {})
+        if self.language == "de":
+            return _GERMAN.vformat(GERMAN.get(template, template), values, {})
+        return template.format(*values)
 
     def figure(self, value: float) -> str:
         """A number with three decimals, from 10 on with one."""
-        return self("{:.3f}" if value < 10 else "{:.1f}", float(value))
+        return self("{:.3f}" if value < 10 else "{:.1f}", value)
 
     def between(self, found: Interval | None, form: str = "") -> str:
         """A measure's interval, or nothing where it does not apply; ``form`` is that of its ends,
@@ -302,7 +308,8 @@ class Speech:
         """The run that this one is compared with, and what makes it another one."""
         settings = comparison.settings
         keys = ("date", "beleg", "encoder", "threshold", "documents")
-        told = ", ".join(self.fact(key, settings[key]) for key in keys if key in settings)
+        apart = "; " if self.language == "de" else ", "  # a German number has a comma
+        told = apart.join(self.fact(key, settings[key]) for key in keys if key in settings)
         parts = [self("The earlier run: {}.", told or self("of which nothing is known"))]
         if comparison.interrupted:
             parts.append(self("It was interrupted."))
@@ -321,5 +328,5 @@ class Speech:
         ):  # fmt: skip
             yield self.named(name), getattr(fitted.before, name), getattr(fitted.after, name)
         for kind, after in fitted.after.abstention.items():
-            told = self("{}, of {}", kind, fitted.questions[kind])
+            told = self("{}, of {}", self(kind), fitted.questions[kind])
             yield told, fitted.before.abstention[kind], after

@@ -391,7 +391,8 @@ class House:
         """
         for held in list(visit.turns):
             waits = held.number == turn.number or held.waiting
-            if waits and _is_open(held) and not held.partial:
+            # What is true already is left alone: the answer may be coming just now.
+            if waits and held.waiting != awaited and _is_open(held) and not held.partial:
                 visit.replace(replace(held, waiting=awaited))
 
     def awaited(self, visit: Visit) -> str:
