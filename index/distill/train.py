@@ -88,8 +88,8 @@ class Recipe:
 
 
 QUICK = Recipe(
-    steps=40, added=1000, batch_tokens=1024, bank=256, body_rate=2e-4, new_rate=3e-3,
-    lesson_size=2, finding_size=8,
+    steps=40, added=1000, batch_tokens=512, bank=256, body_rate=2e-4, new_rate=3e-3,
+    lesson_size=2, finding_size=4,
 )  # fmt: skip
 """A trial run of a minute or two, on a few hundred pairs."""
 
