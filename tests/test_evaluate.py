@@ -609,6 +609,7 @@ def _nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         (["DIR/q.jsonl", "--json", "DIR/folder"], "folder is a folder: name a file"),
         (["DIR/q.jsonl", "--html", "DIR/none/r.html"], "there is no folder"),
         (["DIR/q.jsonl", "--html-language", "de"], "give --html FILE too"),
+        (["DIR/q.jsonl", "--html", "DIR/r.html", "--html-language", "fr"], "invalid choice"),
         (["DIR/q.jsonl", "--json", "DIR/q.jsonl"], "q.jsonl would be overwritten"),
         (["DIR/q.jsonl", "DIR/a.txt", "--html", "DIR/folder/../a.txt"], "would be overwritten"),
         (["DIR/q.jsonl", "--json", "DIR/r", "--html", "DIR/r"], "cannot be both"),

@@ -454,7 +454,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--json", metavar="FILE", help="write the report as JSON")
     evaluation.add_argument("--html", metavar="FILE", help="write the report as one HTML page")
     evaluation.add_argument(
-        "--html-language", choices=LANGUAGES, help="of that page; English if it is not given"
+        "--html-language", choices=LANGUAGES, help="language of the HTML page (en)"
     )
     evaluation.add_argument(
         "--compare", metavar="FILE", help="set an earlier report (--json) beside this one"

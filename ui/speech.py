@@ -35,7 +35,7 @@ _MEASURES = {
     "citation_precision": (
         "Belege, die eine richtige Antwort enthalten oder sich mit ihrer Stelle überschneiden"
     ),
-    "citation_recall": "Fragen, deren richtige Stelle belegt ist",
+    "citation_recall": "Fragen, deren richtige Stelle als Beleg angegeben ist",
     "citations_exact": "Belege, die genau so an ihrer Stelle im Text stehen",
     "abstention_auroc": "die Sicherheit ist bei beantwortbaren Fragen höher als bei anderen",
     "answered_rate": "Fragen, die beantwortet werden",
@@ -72,7 +72,7 @@ GERMAN: Mapping[str, str] = {
     ),
     "In brackets: confidence intervals. {}": "In Klammern: Konfidenzintervalle. {}",
     INTERVALS: (
-        f"Sie haben das Niveau 95 %. Ab {FEWEST_GROUPS} Titeln, von denen manche mehrere Fragen "
+        f"Ihr Niveau ist 95 %. Ab {FEWEST_GROUPS} Titeln, von denen manche mehrere Fragen "
         "haben, werden die Fragen eines Titels gemeinsam gezogen (Bootstrap nach Titeln); sonst "
         "haben Ja-Nein-Anteile und Werte, die für alle gleich sind, das Wilson-Intervall, alle "
         "anderen einen Bootstrap nach Fragen."
@@ -83,7 +83,7 @@ GERMAN: Mapping[str, str] = {
     "What became of the questions": "Was aus den Fragen wurde",
     "not lost": "nicht verloren",
     "error": "Fehler",
-    "answered though unanswerable": "beantwortet, obwohl nicht zu beantworten",
+    "answered though unanswerable": "beantwortet, obwohl nicht beantwortbar",
     "not retrieved": "nicht gefunden",
     "retrieved, not chosen": "gefunden, nicht gewählt",
     "chosen, not answered": "gewählt, nicht beantwortet",
@@ -162,7 +162,7 @@ GERMAN: Mapping[str, str] = {
     "why": "warum",
     "how many": "wie viele",
     "what": "was",
-    "other": "andere",
+    "other": "anderes",
     "All measures": "Alle Maße",
     "measure": "Maß",
     "value": "Wert",
@@ -174,11 +174,11 @@ GERMAN: Mapping[str, str] = {
     # A language model's opinion
     "Judged by a language model": "Von einem Sprachmodell beurteilt",
     "The opinion of {} on {} answers, not a measurement; no verdict came on {}.": (
-        "Die Meinung von {} zu {} Antworten, keine Messung; ohne Urteil blieben {}."
+        "Die Meinung von {} zu {} Antworten, keine Messung; ohne Urteil: {}."
     ),
     "The opinion of {} on {} answers, not a measurement; no verdict came on {}, most often for "
     "{}.": (
-        "Die Meinung von {} zu {} Antworten, keine Messung; ohne Urteil blieben {}, am häufigsten "
+        "Die Meinung von {} zu {} Antworten, keine Messung; ohne Urteil: {}, am häufigsten "
         "wegen {}."
     ),
     "judged": "beurteilt",
@@ -196,9 +196,9 @@ GERMAN: Mapping[str, str] = {
         "Die {} schlimmsten von {}; im JSON-Bericht stehen alle."
     ),
     "The worst first: errors, then wrong answers from the surest on.": (
-        "Die schlimmste zuerst: Fehler, dann falsche Antworten, die sicherste zuerst."
+        "Die schlimmsten zuerst: Fehler, dann falsche Antworten, beginnend mit der sichersten."
     ),
-    "Lost by": "Verloren durch",
+    "Lost by": "Woran sie verloren gingen",
     "beyond the passages searched": "nicht unter den durchsuchten Stellen",
     "question": "Frage",
     "gold": "richtig wäre",
@@ -213,7 +213,7 @@ GERMAN: Mapping[str, str] = {
     # Compared with another run
     "Compared with the earlier run": "Vergleich mit dem früheren Lauf",
     "The earlier run: {}.": "Der frühere Lauf: {}.",
-    "of which nothing is known": "nichts ist über ihn bekannt",
+    "of which nothing is known": "über ihn ist nichts bekannt",
     "It was interrupted.": "Er wurde abgebrochen.",
     "It asks {} of the questions otherwise: in other words, with other answers, or taking them to"
     " be (un)answerable.": (
@@ -241,8 +241,8 @@ GERMAN: Mapping[str, str] = {
     ),
     "All other figures on this page are from before this calibration. After: of questions that it "
     "was not fitted on, by folds. {}": (
-        "Alle anderen Zahlen dieser Seite gelten vor dieser Kalibrierung. Nachher: kreuzvalidiert, "
-        "bei Fragen, an die sie nicht angepasst ist. {}"
+        "Alle anderen Zahlen dieser Seite sind ohne diese Kalibrierung gemessen. Nachher: "
+        "kreuzvalidiert, also bei Fragen, an die sie nicht angepasst wurde. {}"
     ),
     "figure": "Kennzahl",
     "after": "nachher",
@@ -250,7 +250,7 @@ GERMAN: Mapping[str, str] = {
         "Schwelle {:.4g}; Steigung {:.4g}; Achsenabschnitt {:.4g}."
     ),
     "{}, of {}": "{}, von {}",
-    GIVEN: "nicht beantwortbar, wie gegeben",
+    GIVEN: "nicht beantwortbar, laut Fragendatei",
     WITHOUT_DOCUMENT: "gefragt ohne ihr Dokument",
     WITHOUT_ARTICLE: "gefragt ohne alle Dokumente ihres Titels",
 }
